@@ -1,0 +1,86 @@
+"""Content identifiers: binary inside, text at the edge.
+
+A ``Cid`` is the binary CID as it stands in blocks and on the wire (multiformats/cid: a CIDv0 is a bare sha2-256 multihash, a CIDv1
+is ``0x01 ‖ codec ‖ multihash``). Loops use the C core through ``parts``; what people type and read goes through ``multiformats``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import Final, NewType
+
+from retrieval import _native
+from retrieval.errors import ErrorCode, RemoteProtocolError
+
+Cid = NewType("Cid", bytes)
+
+RAW: Final = 0x55
+DAG_PB: Final = 0x70
+DAG_CBOR: Final = 0x71
+DAG_JSON: Final = 0x0129
+IDENTITY: Final = 0x00
+SHA2_256: Final = 0x12
+
+CID_SIZE_MAX: Final = 128  # bytes; a sha2-512 CIDv1 needs 68, an inlined identity block rarely more
+CID_TEXT_MAX: Final = 512  # characters
+
+
+@dataclass(frozen=True, slots=True)
+class CidParts:
+    """The fields of a binary CID."""
+
+    version: int
+    codec: int
+    hash_code: int
+    digest: bytes
+
+
+def parts(cid: bytes) -> CidParts:
+    """Split a binary CID. Raises ``RemoteProtocolError(invalid_cid)`` unless ``cid`` is exactly one CID."""
+    try:
+        version, codec, hash_code, digest_start, end = _native.parse_cid(cid, 0)
+    except ValueError as error:
+        raise RemoteProtocolError(ErrorCode.INVALID_CID, str(error)) from error
+    if end != len(cid):
+        raise RemoteProtocolError(ErrorCode.INVALID_CID, f"{len(cid) - end} bytes follow the CID")
+    return CidParts(version, codec, hash_code, bytes(cid[digest_start:end]))
+
+
+def cid_of(codec: int, payload: bytes | memoryview) -> Cid:
+    """The CIDv1 of a block under sha2-256."""
+    return Cid(_PREFIX[codec] + hashlib.sha256(payload).digest())
+
+
+def is_identity(cid: bytes) -> bool:
+    """Whether the CID carries its content inline, so that nothing needs to be fetched."""
+    return parts(cid).hash_code == IDENTITY
+
+
+def parse_cid(text: str) -> Cid:
+    """Read a CID as people write it, in any multibase. Raises ``RemoteProtocolError(invalid_cid)``."""
+    from multiformats import CID
+
+    text = text.strip().removeprefix("ipfs://").removeprefix("/ipfs/")
+    if not 0 < len(text) <= CID_TEXT_MAX:
+        raise RemoteProtocolError(ErrorCode.INVALID_CID, f"{text[:32]!r} has {len(text)} characters")
+    try:
+        cid = Cid(bytes(CID.decode(text)))
+    except (ValueError, KeyError, TypeError) as error:
+        raise RemoteProtocolError(ErrorCode.INVALID_CID, repr(text[:64])) from error
+    parts(cid)
+    return cid
+
+
+def format_cid(cid: bytes) -> str:
+    """Show a CID: base58btc for version 0, base32 for version 1."""
+    from multiformats import CID
+
+    return str(CID.decode(bytes(cid)))
+
+
+def _prefix(codec: int) -> bytes:
+    return b"\x01" + _native.encode_uvarint(codec) + bytes((SHA2_256, 32))
+
+
+_PREFIX: Final = {codec: _prefix(codec) for codec in (RAW, DAG_PB, DAG_CBOR, DAG_JSON)}
