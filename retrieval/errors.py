@@ -79,6 +79,7 @@ class ErrorCode(IntEnum):
     QUOTE_TIMEOUT = 306
     INVALID_AMOUNT = 307
     INVALID_SIZE = 308
+    INVALID_ADDRESS = 309
     # 4xx payment
     CHANNEL_MISSING = 401
     CHANNEL_UNACCEPTABLE = 402
@@ -213,6 +214,7 @@ REGISTRY: Final[dict[ErrorCode, ErrorRow]] = {
     _C.QUOTE_TIMEOUT:        ErrorRow("the provider did not quote in time", "try again, or ask another provider", _PROVIDER, _LATER, 504, Exit.PEER),
     _C.INVALID_AMOUNT:       ErrorRow("this is not a usable amount", "write amounts like '0.05 USD' and prices like '0.01 USD/GiB'", _OPERATOR, _NO, 400, Exit.USAGE),
     _C.INVALID_SIZE:         ErrorRow("this is not a usable size", "write sizes like '10 GiB' or '512'", _OPERATOR, _NO, 400, Exit.USAGE),
+    _C.INVALID_ADDRESS:      ErrorRow("this is not an EVM address", "write it as 0x and 40 hex digits, as wallets show it", _OPERATOR, _NO, 400, Exit.USAGE),
 
     _C.CHANNEL_MISSING:      ErrorRow("there is no payment channel with this provider", "open one with `retrieval-client fund AMOUNT --provider ADDR`", _CLIENT, _NO, 402, Exit.PAYMENT),
     _C.CHANNEL_UNACCEPTABLE: ErrorRow("the payment channel does not meet the provider's terms", "open another with `retrieval-client fund AMOUNT --provider ADDR`", _CLIENT, _NO, 402, Exit.PAYMENT),
