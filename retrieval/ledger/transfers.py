@@ -1,0 +1,271 @@
+"""Transfers between accounts: money is reserved, then posted or voided, and never made or lost.
+
+Every transfer debits one account and credits another by the same amount, so the sum over all accounts stays zero. Transfers are immutable.
+``PENDING`` reserves; ``POST_PENDING`` turns a reservation, or the part of it that is earned, into a posted transfer and releases the rest;
+``VOID_PENDING`` releases all of it. A reservation is resolved once.
+
+A transfer's id makes it idempotent for ever, and no memory grows with it: accounts and ids are rows of the state (``accounts/1`` and
+``transfers/1``), read when needed. An id's row holds a digest of the transfer; only a reservation that is still open keeps the whole. The
+two tables are a fold of the journal's transfer records, as all state is.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import struct
+from collections.abc import Set
+from dataclasses import dataclass, replace
+from enum import Enum, IntEnum
+from typing import Final
+
+from retrieval.errors import ErrorCode, LocalProtocolError
+from retrieval.ledger.state import Overlay, Row, StateView
+from retrieval.units import AMOUNT_MAX
+from retrieval.wire import cbor
+
+ID_SIZE: Final = 16
+ACCOUNT_SIZE_MAX: Final = 128  # bytes of ASCII; a channel id in hex, with its class before it, needs 80
+
+ACCOUNTS: Final = "accounts/1"
+TRANSFERS: Final = "transfers/1"
+
+
+class TransferFlag(IntEnum):
+    """What a transfer does. The numbers are on disk."""
+
+    POSTED = 1
+    PENDING = 2
+    POST_PENDING = 3
+    VOID_PENDING = 4
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Transfer:
+    """One movement of ``amount`` smallest units. A resolution names its reservation, and takes the accounts from there."""
+
+    id: bytes
+    debit: str = ""
+    credit: str = ""
+    amount: int
+    flag: TransferFlag = TransferFlag.POSTED
+    pending_id: bytes | None = None
+
+    def __post_init__(self) -> None:
+        assert len(self.id) == ID_SIZE
+        assert 0 <= self.amount <= AMOUNT_MAX
+        if self.flag in (TransferFlag.POSTED, TransferFlag.PENDING):
+            assert self.pending_id is None
+            assert self.debit != self.credit
+            for account in (self.debit, self.credit):
+                assert account.isascii()
+                assert 0 < len(account) <= ACCOUNT_SIZE_MAX
+        else:
+            assert self.pending_id is not None
+            assert len(self.pending_id) == ID_SIZE
+            assert self.debit == self.credit == ""
+            assert self.flag is TransferFlag.POST_PENDING or self.amount == 0, "a void moves nothing"
+
+
+class Result(Enum):
+    """What ``apply`` made of a transfer. When several would fit, the first of this list is given."""
+
+    EXISTS = "exists"
+    """The same transfer was applied before: nothing changed, and all is well."""
+    ID_TAKEN = "id_taken"
+    """A different transfer has this id."""
+    PENDING_NOT_FOUND = "pending_not_found"
+    """``pending_id`` names no reservation."""
+    PENDING_RESOLVED = "pending_resolved"
+    """The reservation was posted or voided before."""
+    EXCEEDS_PENDING = "exceeds_pending"
+    """More would be posted than was reserved."""
+    OVERFLOW = "overflow"
+    """A balance would leave the range of a uint128."""
+    EXCEEDS_CREDITS = "exceeds_credits"
+    """A limited account would owe, counting what is reserved."""
+    APPLIED = "applied"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Balance:
+    """The four sums of an account; what is pending is not yet in what is posted."""
+
+    debits_pending: int = 0
+    credits_pending: int = 0
+    debits_posted: int = 0
+    credits_posted: int = 0
+
+    @property
+    def posted(self) -> int:
+        """What the account holds."""
+        return self.credits_posted - self.debits_posted
+
+    @property
+    def available(self) -> int:
+        """What the account holds and nobody has reserved."""
+        return self.posted - self.debits_pending
+
+
+class Balances:
+    """Accounts as of a state, and what transfers make of them. ``rows`` gives the changes, to be committed with their records."""
+
+    def __init__(self, state: StateView, *, limited: Set[str]) -> None:
+        """``limited`` names the classes of accounts, the part of their name before the first colon, that must never owe."""
+        self._state = Overlay(state)
+        self._limited = limited
+
+    def balance(self, account: str) -> Balance:
+        return _decode_balance(self._state.get(ACCOUNTS, account.encode("ascii")))
+
+    def rows(self) -> list[Row]:
+        """What has changed since the state this began with."""
+        return self._state.changes()
+
+    def apply(self, transfer: Transfer) -> Result:
+        """Apply ``transfer``, or change nothing and say why."""
+        encoded = encode_transfer(transfer)
+        known = self._state.get(TRANSFERS, transfer.id)
+        if known is not None:
+            return Result.EXISTS if known[1 : 1 + _DIGEST_SIZE] == _digest(encoded) else Result.ID_TAKEN
+        if transfer.pending_id is None:
+            return self._move(transfer, encoded)
+        return self._resolve(transfer, transfer.pending_id, encoded)
+
+    def _move(self, transfer: Transfer, encoded: bytes) -> Result:
+        """Post or reserve."""
+        debited, credited = self.balance(transfer.debit), self.balance(transfer.credit)
+        amount, reserves = transfer.amount, transfer.flag is TransferFlag.PENDING
+        if reserves:
+            debited_after = replace(debited, debits_pending=debited.debits_pending + amount)
+            credited_after = replace(credited, credits_pending=credited.credits_pending + amount)
+        else:
+            debited_after = replace(debited, debits_posted=debited.debits_posted + amount)
+            credited_after = replace(credited, credits_posted=credited.credits_posted + amount)
+        if _overflows(debited_after) or _overflows(credited_after):
+            return Result.OVERFLOW
+        if transfer.debit.partition(":")[0] in self._limited and debited_after.available < 0:
+            return Result.EXCEEDS_CREDITS
+        self._set_balances(transfer, debited_after, credited_after)
+        self._set_transfer(transfer.id, _Status.OPEN if reserves else _Status.CLOSED, encoded)
+        return Result.APPLIED
+
+    def _resolve(self, transfer: Transfer, pending_id: bytes, encoded: bytes) -> Result:
+        """Post part of a reservation, or none of it, and release the rest."""
+        known = self._state.get(TRANSFERS, pending_id)
+        if known is None or known[0] == _Status.CLOSED:
+            return Result.PENDING_NOT_FOUND
+        if known[0] == _Status.RESOLVED:
+            return Result.PENDING_RESOLVED
+        reservation = decode_transfer(known[1 + _DIGEST_SIZE :])
+        if transfer.amount > reservation.amount:
+            return Result.EXCEEDS_PENDING
+        debited, credited = self.balance(reservation.debit), self.balance(reservation.credit)
+        assert debited.debits_pending >= reservation.amount
+        assert credited.credits_pending >= reservation.amount
+        debited = replace(
+            debited,
+            debits_pending=debited.debits_pending - reservation.amount,
+            debits_posted=debited.debits_posted + transfer.amount,
+        )
+        credited = replace(
+            credited,
+            credits_pending=credited.credits_pending - reservation.amount,
+            credits_posted=credited.credits_posted + transfer.amount,
+        )
+        if _overflows(debited) or _overflows(credited):
+            return Result.OVERFLOW
+        self._set_balances(reservation, debited, credited)
+        self._set_transfer(pending_id, _Status.RESOLVED, encode_transfer(reservation))
+        self._set_transfer(transfer.id, _Status.CLOSED, encoded)
+        return Result.APPLIED
+
+    def _set_balances(self, transfer: Transfer, debited: Balance, credited: Balance) -> None:
+        before = (self.balance(transfer.debit), self.balance(transfer.credit))
+        assert debited.posted + credited.posted == sum(balance.posted for balance in before), "money was made or lost"
+        assert _pending(debited) + _pending(credited) == sum(map(_pending, before)), "a reservation has one side"
+        for account, balance in ((transfer.debit, debited), (transfer.credit, credited)):
+            self._state.write([Row(table=ACCOUNTS, key=account.encode("ascii"), value=_encode_balance(balance))])
+
+    def _set_transfer(self, transfer_id: bytes, status: _Status, encoded: bytes) -> None:
+        value = bytes((status,)) + _digest(encoded) + (encoded if status is _Status.OPEN else b"")
+        self._state.write([Row(table=TRANSFERS, key=transfer_id, value=value)])
+
+
+def transfer_rows(state: StateView, body: bytes, *, limited: Set[str]) -> list[Row]:
+    """The rows a transfer record changes: the ledger's share of a reducer.
+
+    Whoever journals a transfer has applied it first, so a refusal here raises ``LocalProtocolError(journal_broken)``.
+    """
+    balances = Balances(state, limited=limited)
+    transfer = decode_transfer(body)
+    result = balances.apply(transfer)
+    if result not in (Result.APPLIED, Result.EXISTS):
+        raise LocalProtocolError(ErrorCode.JOURNAL_BROKEN, f"transfer {transfer.id.hex()} is refused: {result.value}")
+    return balances.rows()
+
+
+def encode_transfer(transfer: Transfer) -> bytes:
+    """The body of a transfer record: deterministic CBOR, the amount in minimal big-endian bytes."""
+    fields = {
+        0: transfer.id,
+        1: int(transfer.flag),
+        2: transfer.amount.to_bytes((transfer.amount.bit_length() + 7) // 8, "big"),
+        3: transfer.debit,
+        4: transfer.credit,
+        5: transfer.pending_id,
+    }
+    return cbor.encode(fields)
+
+
+def decode_transfer(body: bytes) -> Transfer:
+    """Read what ``encode_transfer`` wrote; the journal's hashes vouch for the bytes."""
+    fields = cbor.decode(body)
+    return Transfer(
+        id=fields[0],
+        flag=TransferFlag(fields[1]),
+        amount=int.from_bytes(fields[2], "big"),
+        debit=fields[3],
+        credit=fields[4],
+        pending_id=fields[5],
+    )
+
+
+class _Status(IntEnum):
+    """First byte of a row of ``transfers/1``; after it the digest, and while open the transfer itself."""
+
+    CLOSED = 0
+    OPEN = 1
+    RESOLVED = 2
+
+
+_DIGEST_SIZE: Final = 16
+_BALANCE: Final = struct.Struct(">16s16s16s16s")  # four uint128, in the order of ``Balance``
+
+
+def _digest(encoded: bytes) -> bytes:
+    return hashlib.sha256(encoded).digest()[:_DIGEST_SIZE]
+
+
+def _pending(balance: Balance) -> int:
+    return balance.credits_pending - balance.debits_pending
+
+
+def _overflows(balance: Balance) -> bool:
+    return max(_sums(balance)) > AMOUNT_MAX
+
+
+def _sums(balance: Balance) -> tuple[int, int, int, int]:
+    return (balance.debits_pending, balance.credits_pending, balance.debits_posted, balance.credits_posted)
+
+
+def _encode_balance(balance: Balance) -> bytes:
+    return _BALANCE.pack(*(amount.to_bytes(16, "big") for amount in _sums(balance)))
+
+
+def _decode_balance(row: bytes | None) -> Balance:
+    if row is None:
+        return Balance()
+    debits_pending, credits_pending, debits_posted, credits_posted = (int.from_bytes(part, "big") for part in _BALANCE.unpack(row))
+    return Balance(
+        debits_pending=debits_pending, credits_pending=credits_pending, debits_posted=debits_posted, credits_posted=credits_posted
+    )
