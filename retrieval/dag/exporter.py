@@ -1,0 +1,243 @@
+"""A UnixFS DAG out of a block store onto the disk, whatever importer made it.
+
+Content appears whole or not at all: it is written beside its target under a temporary name, synced, then renamed. Names come from
+strangers, so each is created relative to its own directory's descriptor, exclusively, without following symlinks; symlinks are
+written last-hand, as content, and nothing is ever written through one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from retrieval.cid import Cid
+from retrieval.dag import directory, pb, unixfs
+from retrieval.dag.block import BlockKind, kind_of, load
+from retrieval.dag.importer import DIRECTORY_DEPTH_MAX
+from retrieval.dag.path import is_plain_name
+from retrieval.dag.pb import PBLink
+from retrieval.dag.protobuf import malformed
+from retrieval.dag.unixfs import SYMLINK_TARGET_SIZE_MAX, NodeType, UnixfsNode
+from retrieval.errors import ErrorCode, LocalProtocolError, RemoteProtocolError
+from retrieval.store.blocks import BlockStore
+
+EXPORT_BYTES_MAX: Final = 1 << 42
+"""File bytes of one export, 4 TiB. A small DAG can name the same block a billion times."""
+VISITS_MAX: Final = 1 << 24  # blocks looked at in one export, repetitions included, so that a DAG of nothing but links ends too
+FILE_DEPTH_MAX: Final = 64  # nodes from a file's root to its leaves; a balanced file of 1 TiB needs 3, a trickle one about 20
+
+_CONTENT: Final = b"content"  # what is being written, inside its temporary directory
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Exported:
+    """What was written."""
+
+    path: Path
+    n_files: int
+    file_bytes: int
+
+
+def check_target(target: Path) -> None:
+    """Whether an export could be put at ``target``, as far as can be known before the content is: ask before paying.
+
+    Files replace files. Directories are never replaced, nor mixed into, unless empty. Raises ``LocalProtocolError(file_unreadable)``.
+    """
+    parent = target.absolute().parent
+    if target.is_dir() and not target.is_symlink():
+        if any(target.iterdir()):
+            raise _unwritable(target, "is a directory that is not empty")
+    elif not parent.is_dir():
+        raise _unwritable(parent, "is not a directory")
+    if not os.access(parent, os.W_OK | os.X_OK):
+        raise _unwritable(parent, "cannot be written")
+
+
+def export(store: BlockStore, root: Cid, target: Path, *, bytes_max: int = EXPORT_BYTES_MAX) -> Exported:
+    """Write the file, directory or symlink ``root`` to ``target``. A root that is no UnixFS is written as the bytes of its block.
+
+    Raises ``LocalProtocolError`` (``file_unreadable``, ``disk_full``, ``not_found`` for a block the store lacks) and
+    ``RemoteProtocolError`` (``malformed_block``, ``dag_too_large``, ``unsupported_codec``). After an error nothing is left behind.
+    """
+    target = target.absolute()
+    check_target(target)
+    try:
+        place = Path(tempfile.mkdtemp(prefix=".retrieval-", dir=target.parent))
+        try:
+            export = _Export(store, bytes_max)
+            export.write(place, root)
+            os.rename(place / _CONTENT.decode(), target)
+            _sync_directory(target.parent)
+        finally:
+            shutil.rmtree(place, ignore_errors=True)
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise LocalProtocolError(ErrorCode.DISK_FULL, f"while writing {target.name}") from error
+        raise _unwritable(target, error.strerror or "cannot be written") from error
+    return Exported(path=target, n_files=export.n_files, file_bytes=export.file_bytes)
+
+
+def file_chunks(store: BlockStore, cid: Cid) -> Iterator[bytes]:
+    """The bytes of a file, block by block. Raises as ``export`` does; ``malformed_block`` also when the size it claims is not true."""
+    export = _Export(store, EXPORT_BYTES_MAX)
+    return export.chunks(export.load(cid))
+
+
+@dataclass(frozen=True, slots=True)
+class _Node:
+    """One block, as an export sees it."""
+
+    own_bytes: bytes
+    """File bytes in the block itself; the whole block where it is no UnixFS."""
+    links: Sequence[PBLink]
+    content: UnixfsNode | None
+    """None for raw blocks and for what is no UnixFS."""
+    is_unixfs: bool
+
+
+class _Export:
+    """One export and its limits."""
+
+    def __init__(self, store: BlockStore, bytes_max: int) -> None:
+        self.n_files = 0
+        self.file_bytes = 0
+        self._store = store
+        self._bytes_max = bytes_max
+        self._n_visits = 0
+
+    def write(self, place: Path, root: Cid) -> None:
+        """Write ``root`` as ``content`` into the empty directory ``place``, synced."""
+        place_fd = os.open(place, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            self._write_entry(place_fd, _CONTENT, root, 0)
+        finally:
+            os.close(place_fd)
+
+    def load(self, cid: Cid) -> _Node:
+        block = self._load_block(cid)
+        if kind_of(cid) in (BlockKind.LEAF, BlockKind.INLINE_LEAF):
+            return _Node(block, (), None, True)
+        node = pb.decode(block)
+        content = None if node.data is None else _read_unixfs(node.data)
+        if content is None:
+            return _Node(block, (), None, False)
+        return _Node(content.data or b"", node.links, content, True)
+
+    def chunks(self, node: _Node) -> Iterator[bytes]:
+        """The bytes of a file: a node's own first, then those of its links in order."""
+        claimed_bytes = node.content.filesize if node.content is not None else None
+        n_bytes = 0
+        open_links: list[Iterator[PBLink]] = []
+        following: _Node | None = node
+        while following is not None:
+            n_bytes += len(following.own_bytes)
+            self.file_bytes += len(following.own_bytes)
+            if claimed_bytes is not None and n_bytes > claimed_bytes:
+                raise malformed(f"a file is longer than the {claimed_bytes} bytes it claims")
+            if self.file_bytes > self._bytes_max:
+                raise RemoteProtocolError(ErrorCode.DAG_TOO_LARGE, f"more than {self._bytes_max} bytes of files")
+            if following.own_bytes:
+                yield following.own_bytes
+            if len(open_links) == FILE_DEPTH_MAX:
+                raise RemoteProtocolError(ErrorCode.DAG_TOO_LARGE, f"a file is deeper than {FILE_DEPTH_MAX} nodes")
+            open_links.append(iter(following.links))
+            following = self._next_in_file(open_links)
+        if claimed_bytes is not None and n_bytes != claimed_bytes:
+            raise malformed(f"a file has {n_bytes} bytes and claims {claimed_bytes}")
+
+    def _load_block(self, cid: Cid) -> bytes:
+        if self._n_visits == VISITS_MAX:
+            raise RemoteProtocolError(ErrorCode.DAG_TOO_LARGE, f"more than {VISITS_MAX} blocks, repetitions included")
+        self._n_visits += 1
+        return load(self._store, cid)
+
+    def _next_in_file(self, open_links: list[Iterator[PBLink]]) -> _Node | None:
+        while open_links:
+            link = next(open_links[-1], None)
+            if link is None:
+                open_links.pop()
+                continue
+            node = self.load(link.cid)
+            if not node.is_unixfs or (node.content is not None and not node.content.is_file):
+                raise malformed("a file contains something that is no file")
+            return node
+        return None
+
+    def _write_entry(self, parent_fd: int, name: bytes, cid: Cid, depth: int) -> None:
+        node = self.load(cid)
+        if node.content is not None and node.content.is_directory:
+            self._write_directory(parent_fd, name, node, node.content, depth)
+        elif node.content is not None and node.content.type is NodeType.SYMLINK:
+            _write_symlink(parent_fd, name, node.own_bytes)
+        else:
+            self._write_file(parent_fd, name, node, synced=depth == 0)
+
+    def _write_file(self, parent_fd: int, name: bytes, node: _Node, *, synced: bool) -> None:
+        with _creating(name):
+            fd = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o666, dir_fd=parent_fd)
+        with open(fd, "wb") as file:
+            for chunk in self.chunks(node):
+                file.write(chunk)
+            if synced:
+                file.flush()
+                os.fsync(fd)
+        self.n_files += 1
+
+    def _write_directory(self, parent_fd: int, name: bytes, node: _Node, content: UnixfsNode, depth: int) -> None:
+        if depth == DIRECTORY_DEPTH_MAX:
+            raise RemoteProtocolError(ErrorCode.DAG_TOO_LARGE, f"directories are nested more than {DIRECTORY_DEPTH_MAX} deep")
+        with _creating(name):
+            os.mkdir(name, 0o777, dir_fd=parent_fd)
+        fd = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=parent_fd)
+        try:
+            for entry_name, cid in directory.entries(self._load_block, node.links, content):
+                if not is_plain_name(entry_name):
+                    raise malformed(f"a directory has an entry called {entry_name[:64]!r}")
+                self._write_entry(fd, entry_name, cid, depth + 1)
+        finally:
+            os.close(fd)
+        if depth == 0:
+            os.sync()  # one call for all files: a sync for each would take longer than the transfer
+
+
+def _read_unixfs(message: bytes) -> UnixfsNode | None:
+    """The UnixFS message in a node's data, or None where the data is something else: other formats live in dag-pb, too."""
+    try:
+        content = unixfs.decode(message)
+    except RemoteProtocolError:
+        return None
+    return None if content.type is NodeType.METADATA else content
+
+
+def _write_symlink(parent_fd: int, name: bytes, target: bytes) -> None:
+    if not 0 < len(target) <= SYMLINK_TARGET_SIZE_MAX or b"\0" in target:
+        raise malformed("a symlink's target is not a path")
+    with _creating(name):
+        os.symlink(target, name, dir_fd=parent_fd)
+
+
+@contextlib.contextmanager
+def _creating(name: bytes) -> Iterator[None]:
+    try:
+        yield
+    except FileExistsError as error:
+        raise malformed(f"a directory has two entries called {name[:64]!r}") from error
+
+
+def _sync_directory(path: Path) -> None:
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def _unwritable(path: Path, why: str) -> LocalProtocolError:
+    return LocalProtocolError(ErrorCode.FILE_UNREADABLE, f"{path}: {why}")

@@ -1,0 +1,234 @@
+"""The order in which the blocks of a DAG are delivered, known alike to both sides of a deal.
+
+Depth first, links in the order of their node, each distinct CID once, at its first appearance; the blocks that prove a path come
+first. Identity CIDs carry their content and are never delivered, but their links are followed. A ``Walk`` knows no store and no
+socket: it names the block that must come next, and learns what follows from that block's payload.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Final, NamedTuple
+
+from retrieval.cid import Cid
+from retrieval.dag import directory, pb
+from retrieval.dag.block import BlockKind, inline_payload, kind_of, load
+from retrieval.dag.path import encode_path
+from retrieval.errors import ErrorCode, RemoteProtocolError
+from retrieval.store.blocks import BlockStore
+from retrieval.wire.messages import Scope
+
+BLOCKS_MAX: Final = 1 << 20
+"""Distinct blocks of one walk: a TiB in chunks of 1 MiB, and about 130 MB of CIDs remembered."""
+LINKS_PENDING_MAX: Final = 1 << 21
+"""Links read and not yet followed, so that nested wide nodes cannot fill the memory."""
+DEPTH_MAX: Final = 1024  # nodes from the root to a leaf
+
+
+class PendingLink(NamedTuple):
+    """A link that has been read and not yet followed. (A tuple: one is made for each block delivered.)"""
+
+    cid: Cid
+    kind: BlockKind
+    tsize: int | None
+
+
+@dataclass(slots=True)
+class _Frame:
+    """The links of one node, and how many were followed."""
+
+    links: list[PendingLink]
+    n_followed: int = 0
+
+
+class Walk:
+    """One delivery: which block must come next, and how much has come.
+
+    Raises ``RemoteProtocolError`` from the constructor and ``advance``: ``invalid_path``, ``unsupported_scope``,
+    ``unsupported_codec``, ``invalid_cid``, ``path_not_found``, ``malformed_block``, ``dag_too_large``. After an error the walk is
+    over.
+    """
+
+    def __init__(self, root: Cid, path: Sequence[str] = (), scope: Scope = Scope.ALL, *, blocks_max: int = BLOCKS_MAX) -> None:
+        if scope not in (Scope.BLOCK, Scope.ALL):
+            raise RemoteProtocolError(ErrorCode.UNSUPPORTED_SCOPE, Scope(scope).name.lower())
+        self.terminal: Cid | None = None
+        """What the path leads to; None until its blocks have come."""
+        self.n_blocks = 0
+        self.n_bytes = 0
+        """Payload bytes of the blocks that have come."""
+        self._next: PendingLink | None = None
+        self._names = encode_path(path)[::-1]  # names still to be resolved, the next one last
+        self._shard_level = 0
+        self._scope = scope
+        self._blocks_max = blocks_max
+        self._seen: set[Cid] = set()
+        self._frames: list[_Frame] = []
+        self._n_pending = 0
+        self._arrive(root)
+
+    @property
+    def expected(self) -> Cid | None:
+        """The CID of the block that must come next; None when everything has come."""
+        return None if self._next is None else self._next.cid
+
+    @property
+    def done(self) -> bool:
+        return self._next is None
+
+    @property
+    def needs_payload(self) -> bool:
+        """Whether the next block's links decide what follows; if not, its size is enough (``skip``)."""
+        return self._next is not None and self._next.kind is BlockKind.NODE and (self.terminal is None or self._scope is Scope.ALL)
+
+    def advance(self, payload: bytes) -> None:
+        """The expected block has come, verified."""
+        assert self._next is not None
+        if self.terminal is None:
+            following = self._resolve(payload)
+            self._count(len(payload))
+            self._arrive(following)
+            return
+        if self.needs_payload:
+            self._descend(payload)
+        self._count(len(payload))
+        self._settle()
+
+    def skip(self, size_bytes: int) -> None:
+        """The expected block counts as come, unread: only where ``needs_payload`` is false."""
+        assert self._next is not None
+        assert not self.needs_payload
+        self._count(size_bytes)
+        self._settle()
+
+    def upcoming(self, n: int) -> list[Cid]:
+        """The next CIDs, at most ``n``, as far as they are certain without another payload: what to read ahead or send as a batch."""
+        assert n > 0
+        cids: dict[Cid, None] = {}
+        for link in self.pending():
+            if link.kind is BlockKind.INLINE_NODE:
+                break
+            if link.kind is not BlockKind.INLINE_LEAF:
+                cids[link.cid] = None
+            if link.kind is BlockKind.NODE or len(cids) == n:
+                break
+        return list(cids)
+
+    def pending(self) -> Iterator[PendingLink]:
+        """What was read and has not come, in order and from the expected block on. One CID may stand there several times."""
+        if self._next is not None:
+            yield self._next
+        for frame in reversed(self._frames):
+            for index in range(frame.n_followed, len(frame.links)):
+                if frame.links[index].cid not in self._seen:
+                    yield frame.links[index]
+
+    def _arrive(self, cid: Cid) -> None:
+        """Go to ``cid``, where the path has led so far."""
+        while self._names:
+            kind = kind_of(cid)
+            if kind is BlockKind.NODE:
+                self._next = PendingLink(cid, kind, None)
+                return
+            if kind is not BlockKind.INLINE_NODE:
+                raise self._path_not_found("a file has no names below it")
+            cid = self._resolve(inline_payload(cid))
+        self.terminal = cid
+        self._frames.append(_Frame([PendingLink(cid, kind_of(cid), None)]))
+        self._n_pending += 1
+        self._settle()
+
+    def _resolve(self, payload: bytes) -> Cid:
+        """Where the next name leads from the directory block ``payload``."""
+        found = directory.find(pb.decode(payload), self._names[-1], self._shard_level)
+        if found is None:
+            raise self._path_not_found("no such name")
+        link, is_entry = found
+        if is_entry:
+            self._names.pop()
+            self._shard_level = 0
+        else:
+            self._shard_level += 1
+        return link.cid
+
+    def _path_not_found(self, why: str) -> RemoteProtocolError:
+        return RemoteProtocolError(ErrorCode.PATH_NOT_FOUND, f"{self._names[-1].decode(errors='replace')[:64]!r}: {why}")
+
+    def _settle(self) -> None:
+        """Find the next block that must come, past what was delivered or is carried inline."""
+        while self._frames:
+            frame = self._frames[-1]
+            if frame.n_followed == len(frame.links):
+                self._frames.pop()
+                continue
+            link = frame.links[frame.n_followed]
+            frame.n_followed += 1
+            self._n_pending -= 1
+            if link.kind is BlockKind.INLINE_LEAF or link.cid in self._seen:
+                continue
+            if link.kind is BlockKind.INLINE_NODE:
+                if self._scope is Scope.ALL:
+                    self._descend(inline_payload(link.cid))
+                continue
+            self._next = link
+            return
+        self._next = None
+
+    def _descend(self, payload: bytes) -> None:
+        """Read a node's links, to be followed next."""
+        links = [PendingLink(link.cid, kind_of(link.cid), link.tsize) for link in pb.decode(payload).links]
+        self._n_pending += len(links)
+        if self._n_pending > LINKS_PENDING_MAX:
+            raise RemoteProtocolError(ErrorCode.DAG_TOO_LARGE, f"more than {LINKS_PENDING_MAX} links are open")
+        if len(self._frames) == DEPTH_MAX:
+            raise RemoteProtocolError(ErrorCode.DAG_TOO_LARGE, f"deeper than {DEPTH_MAX} nodes")
+        self._frames.append(_Frame(links))
+
+    def _count(self, size_bytes: int) -> None:
+        assert self._next is not None
+        if self.n_blocks == self._blocks_max:
+            raise RemoteProtocolError(ErrorCode.DAG_TOO_LARGE, f"more than {self._blocks_max} blocks")
+        self._seen.add(self._next.cid)
+        self.n_blocks += 1
+        self.n_bytes += size_bytes
+
+
+def read(store: BlockStore, walk: Walk) -> Iterator[tuple[Cid, bytes]]:
+    """The blocks of a walk out of a store, in order. Raises ``LocalProtocolError(not_found)`` at the first one that is missing."""
+    while (cid := walk.expected) is not None:
+        payload = load(store, cid)
+        walk.advance(payload)
+        yield cid, payload
+
+
+def fast_forward(store: BlockStore, walk: Walk, n_blocks: int = BLOCKS_MAX) -> int:
+    """Take the walk past its next blocks, at most ``n_blocks``, while the store holds them; returns how many that were.
+
+    Leaves are not read, only measured, so a resumed transfer finds its place fast.
+    """
+    for n_passed in range(n_blocks):
+        if walk.expected is None or not _pass_held(store, walk, walk.expected):
+            return n_passed
+    return n_blocks
+
+
+def resolve(store: BlockStore, root: Cid, path: Sequence[str]) -> Cid:
+    """What a path leads to, from the store alone. Raises as ``Walk`` does, and ``LocalProtocolError(not_found)``."""
+    walk = Walk(root, path, Scope.BLOCK)
+    while walk.terminal is None:
+        assert walk.expected is not None
+        walk.advance(load(store, walk.expected))
+    return walk.terminal
+
+
+def _pass_held(store: BlockStore, walk: Walk, cid: Cid) -> bool:
+    if walk.needs_payload:
+        payload = store.get(cid)
+        if payload is not None:
+            walk.advance(payload)
+        return payload is not None
+    size_bytes = store.size(cid)
+    if size_bytes is not None:
+        walk.skip(size_bytes)
+    return size_bytes is not None
