@@ -1,0 +1,23 @@
+"""Types of the C extension; ``_pure`` says what the functions mean."""
+
+from typing import Final
+
+from retrieval._native._pure import Buffer
+
+UVARINT_SIZE_MAX: Final[int]
+DIGEST_SIZE_MAX: Final[int]
+FRAME_TYPE_BLOCK: Final[int]
+BLOCK_HEADER_SIZE: Final[int]
+BLOCK_PAYLOAD_SIZE_MAX: Final[int]
+BLOCK_BODY_SIZE_MAX: Final[int]
+CONTROL_BODY_SIZE_MAX: Final[int]
+FRAMES_PER_CALL_MAX: Final[int]
+KERNELS: Final[tuple[str, ...]]
+
+def select_kernel(name: str, /) -> None: ...
+def encode_uvarint(value: int, /) -> bytes: ...
+def decode_uvarint(data: Buffer, offset: int = 0, /) -> tuple[int, int]: ...
+def parse_cid(data: Buffer, offset: int = 0, /) -> tuple[int, int, int, int, int]: ...
+def verify_block(cid: Buffer, payload: Buffer, /) -> int: ...
+def scan_frames(data: Buffer, offset: int, frames_max: int, /) -> tuple[bytes, int, int, int]: ...
+def verify_frames(data: Buffer, offset: int, frames_max: int, /) -> tuple[bytes, int, int, int]: ...
