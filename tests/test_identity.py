@@ -83,7 +83,8 @@ def test_any_text_is_a_peer_id_or_refused_with_one_error(text):
     try:
         peer_id = parse_peer_id(text)
     except RemoteProtocolError as refused:
-        assert refused.code is ErrorCode.UNSUPPORTED_KEY
+        if refused.code is not ErrorCode.UNSUPPORTED_KEY:
+            raise
     else:
         assert peer_id_of(public_key_of(peer_id)) == peer_id
 
@@ -193,7 +194,8 @@ def test_any_65_bytes_recover_an_address_or_are_refused(signature):
     try:
         address = recover_address(DIGEST, signature)
     except RemoteProtocolError as refused:
-        assert refused.code is ErrorCode.BAD_SIGNATURE
+        if refused.code is not ErrorCode.BAD_SIGNATURE:
+            raise
     else:
         assert len(address) == 20
 
