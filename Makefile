@@ -1,0 +1,72 @@
+# Everything a checkout needs, each by one command. Set-up happens on the way and is remembered in .venv.
+#   PYTHON=/path/to/python3   the interpreter .venv is created with (3.11 to 3.13)
+#   FILE=path                 the file or directory that `make demo` sells
+#   TESTS=path                the tests that `make test` runs instead of all
+
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+export PYTHON
+
+BIN := .venv/bin
+BUILD_INPUTS := setup.py pyproject.toml $(wildcard retrieval/_native/*.c retrieval/_native/core/*.[ch])
+SANITIZED := build/sanitized
+
+TESTS ?= tests
+PYTEST := $(BIN)/pytest -n 2 --dist loadfile
+# What starts processes or chains goes through the C extension or past it: once is enough.
+FAST := --ignore=tests/e2e --ignore=tests/devchain -m "not slow"
+
+.PHONY: help
+help:  ## Show this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: demo
+demo: .venv/.demo .venv/.project  ## Sell, buy, settle and check one retrieval on this machine
+	@$(BIN)/python -m retrieval.devchain.demo $(if $(FILE),"$(FILE)")
+
+# Without a compiler there is one run, of everything; where CI is set, that is a failure instead.
+.PHONY: test
+test: .venv/.test .venv/.project  ## Run the tests with the C extension, then the fast ones without
+	@if [ -n "$$CI" ] || compgen -G 'retrieval/_native/_core*.so' >/dev/null; then \
+		RETRIEVAL_NATIVE=require $(PYTEST) $(TESTS) && RETRIEVAL_NATIVE=off $(PYTEST) $(FAST) $(TESTS); \
+	else \
+		echo '[test] the C extension is not built: testing the pure-Python path alone' >&2; \
+		RETRIEVAL_NATIVE=off $(PYTEST) $(TESTS); \
+	fi
+
+.PHONY: check
+check: .venv/.test .venv/.project  ## Lint, formatting, types, and who imports whom
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/pytest -q tests/test_architecture.py
+
+# Python itself is not sanitized, so the runtimes are loaded first, and its own never-freed objects are no leaks of ours.
+.PHONY: sanitize
+sanitize: .venv/.test  ## Run the fast tests with the C extension under ASan and UBSan
+	@mkdir -p $(SANITIZED)
+	RETRIEVAL_SANITIZE=1 $(BIN)/python setup.py --quiet build --build-lib $(SANITIZED)/lib --build-temp $(SANITIZED)/temp
+	LD_PRELOAD="$$($(CC) -print-file-name=libasan.so) $$($(CC) -print-file-name=libubsan.so)" \
+	ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1 PYTHONMALLOC=malloc \
+	PYTHONPATH=$(SANITIZED)/lib RETRIEVAL_NATIVE=require $(PYTEST) $(FAST) $(TESTS)
+
+.PHONY: clean
+clean:  ## Remove what was built and cached; `rm -rf .venv` forgets the environment too
+	rm -rf build dist *.egg-info retrieval/_native/_core*.so .venv/.project .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	find . -path ./.venv -prune -o -name __pycache__ -exec rm -rf {} +
+
+$(BIN)/python:
+	@.ci/venv.sh
+
+.venv/.demo: pyproject.toml .ci/install.py | $(BIN)/python
+	@$(BIN)/python .ci/install.py packages dev
+	@touch $@
+
+.venv/.test: pyproject.toml .ci/install.py | $(BIN)/python
+	@$(BIN)/python .ci/install.py packages test
+	@touch $@ .venv/.demo
+
+.venv/.project: $(BUILD_INPUTS) | $(BIN)/python
+	@$(BIN)/python .ci/install.py project
+	@touch $@
