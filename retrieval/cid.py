@@ -74,9 +74,11 @@ def parse_cid(text: str) -> Cid:
 
 def format_cid(cid: bytes) -> str:
     """Show a CID: base58btc for version 0, base32 for version 1."""
-    from multiformats import CID
+    from multiformats import multibase
 
-    return str(CID.decode(bytes(cid)))
+    is_version_0 = cid.startswith(b"\x12\x20")
+    text: str = multibase.encode(bytes(cid), "base58btc" if is_version_0 else "base32")
+    return text[1:] if is_version_0 else text  # version 0 is written without the letter that names the base
 
 
 def _prefix(codec: int) -> bytes:
