@@ -19,6 +19,7 @@ KIB: Final = 1 << 10
 MIB: Final = 1 << 20
 GIB: Final = 1 << 30
 
+USD_DECIMALS: Final = 6  # of USDC, and of the development chain's test dollar
 AMOUNT_MAX: Final = (1 << 128) - 1  # a voucher's maxClaimableAmount is a uint128
 SIZE_BYTES_MAX: Final = (1 << 63) - 1
 AMOUNT_TEXT_MAX: Final = 64  # characters; 2^128 with 18 decimals needs 40
