@@ -21,6 +21,16 @@ MULTICALL3: Final = EvmAddress(bytes.fromhex("cA11bde05977b3631167028862bE2a1739
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class TokenFacts:
+    """What a token says of itself: what it takes to write a `Deployment` for it."""
+
+    name: str
+    version: str
+    symbol: str
+    decimals: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Deployment:
     """Where money lives: a channel contract, its deposit collector and one token on one chain."""
 
@@ -105,30 +115,41 @@ class Settlement:
 
 
 class Chain(Protocol):
-    """The port. Every method may raise `rpc_unavailable` and `wrong_chain`; those that send, `transaction_failed` and `wallet_insufficient`.
+    """The port.
 
-    A method that sends returns when its transaction is mined, with its hash.
+    Every method may raise `rpc_unavailable` and `wrong_chain`; those that send also `transaction_failed` and `wallet_insufficient`. A
+    method that sends returns when its transaction is mined, with its hash. `sender` signs the transaction and pays its gas.
     """
 
-    def channel_states(self, channel_ids: Sequence[ChannelId]) -> list[ChannelState]:
-        """The state of each channel, all at one block, in the order asked."""
+    def channel_states(self, channel_ids: Sequence[ChannelId], *, confirmations: int = 0) -> list[ChannelState]:
+        """The state of each channel, in the order asked, as it was `confirmations` blocks ago."""
         ...
 
     def token_balance(self, owner: EvmAddress) -> int: ...
 
-    def native_balance(self, owner: EvmAddress) -> int: ...
+    def native_balance(self, owner: EvmAddress) -> int:
+        """In wei."""
+        ...
 
     def deposit(self, config: ChannelConfig, amount: int, *, payer: EvmKey, sender: EvmKey) -> bytes:
-        """Open or top up a channel with the payer's tokens; `sender` pays the gas."""
+        """Open or top up a channel with the payer's tokens."""
         ...
 
     def claim_and_settle(self, claims: Sequence[Claim], *, sender: EvmKey) -> Settlement:
-        """Claim vouchers of one receiver and token, then send the receiver all that is claimed. Repeating it does nothing twice.
+        """Claim vouchers of one receiver, then send the receiver all that is claimed. What was claimed before is not claimed again.
 
-        `sender` is the receiver or the receiver's authorizer of every claim.
+        `sender` is the receiver, or the receiver's authorizer of every claim.
         """
         ...
 
-    def initiate_withdraw(self, config: ChannelConfig, amount: int, *, sender: EvmKey) -> bytes: ...
+    def initiate_withdraw(self, config: ChannelConfig, amount: int, *, sender: EvmKey) -> bytes:
+        """Start the payer's way out; `sender` is the payer or the payer's authorizer."""
+        ...
 
-    def finalize_withdraw(self, config: ChannelConfig, *, sender: EvmKey) -> bytes: ...
+    def finalize_withdraw(self, config: ChannelConfig, *, sender: EvmKey) -> bytes:
+        """Take what a withdrawal announced, after its delay; `sender` as for starting it."""
+        ...
+
+    def refund(self, config: ChannelConfig, amount: int, *, authorizer: EvmKey, sender: EvmKey) -> bytes:
+        """Give up to `amount` of the unclaimed rest back to the payer at once; the receiver's authorizer signs it."""
+        ...
