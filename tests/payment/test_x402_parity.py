@@ -29,7 +29,7 @@ SESSION_KEY_TYPES = {
         {"name": "expiresAt", "type": "uint64"},
     ]
 }
-few = settings(max_examples=40, deadline=None)
+few = settings(max_examples=40)
 
 chain_ids = st.one_of(st.sampled_from([1, 314, 8453, 31337]), st.integers(1, 2**53))
 words = st.binary(min_size=32, max_size=32)
