@@ -4,9 +4,9 @@ Every transfer debits one account and credits another by the same amount, so the
 ``PENDING`` reserves; ``POST_PENDING`` turns a reservation, or the part of it that is earned, into a posted transfer and releases the rest;
 ``VOID_PENDING`` releases all of it. A reservation is resolved once.
 
-A transfer's id makes it idempotent for ever, and no memory grows with it: accounts and ids are rows of the state (``accounts/1`` and
-``transfers/1``), read when needed. An id's row holds a digest of the transfer; only a reservation that is still open keeps the whole. The
-two tables are a fold of the journal's transfer records, as all state is.
+A transfer's id makes it idempotent for ever, and no memory grows with it: accounts and ids are rows of the state (``accounts/1``,
+``transfers/1`` and ``reservations/1``), read when needed. An id's row holds a digest of the transfer; only an open reservation is kept
+whole. The tables are a fold of the journal's transfer records, as all state is.
 """
 
 from __future__ import annotations
@@ -28,6 +28,8 @@ ACCOUNT_SIZE_MAX: Final = 128  # bytes of ASCII; a channel id in hex, with its c
 
 ACCOUNTS: Final = "accounts/1"
 TRANSFERS: Final = "transfers/1"
+RESERVATIONS: Final = "reservations/1"
+"""The reservations that are still open, so that a start finds them without reading every transfer there ever was."""
 
 
 class TransferFlag(IntEnum):
@@ -156,7 +158,7 @@ class Balances:
             return Result.PENDING_NOT_FOUND
         if known[0] == _Status.RESOLVED:
             return Result.PENDING_RESOLVED
-        reservation = decode_transfer(known[1 + _DIGEST_SIZE :])
+        reservation = _decode_reservation(self._state.get(RESERVATIONS, pending_id))
         if transfer.amount > reservation.amount:
             return Result.EXCEEDS_PENDING
         debited, credited = self.balance(reservation.debit), self.balance(reservation.credit)
@@ -187,8 +189,9 @@ class Balances:
             self._state.write([Row(table=ACCOUNTS, key=account.encode("ascii"), value=_encode_balance(balance))])
 
     def _set_transfer(self, transfer_id: bytes, status: _Status, encoded: bytes) -> None:
-        value = bytes((status,)) + _digest(encoded) + (encoded if status is _Status.OPEN else b"")
-        self._state.write([Row(table=TRANSFERS, key=transfer_id, value=value)])
+        value = bytes((status,)) + _digest(encoded)
+        reserved = encoded if status is _Status.OPEN else None
+        self._state.write([Row(table=TRANSFERS, key=transfer_id, value=value), Row(table=RESERVATIONS, key=transfer_id, value=reserved)])
 
 
 def transfer_rows(state: StateView, body: bytes, *, limited: Set[str]) -> list[Row]:
@@ -230,8 +233,18 @@ def decode_transfer(body: bytes) -> Transfer:
     )
 
 
+def open_reservations(state: StateView) -> list[Transfer]:
+    """The reservations that were neither posted nor voided."""
+    return [decode_transfer(row) for _, row in state.scan(RESERVATIONS)]
+
+
+def _decode_reservation(row: bytes | None) -> Transfer:
+    assert row is not None, "an open reservation is kept whole"
+    return decode_transfer(row)
+
+
 class _Status(IntEnum):
-    """First byte of a row of ``transfers/1``; after it the digest, and while open the transfer itself."""
+    """First byte of a row of ``transfers/1``; after it the digest."""
 
     CLOSED = 0
     OPEN = 1

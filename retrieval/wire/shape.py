@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import MISSING, Field, field, fields
-from functools import lru_cache
+from functools import cache
 from typing import Any, Final, TypeVar
 
 from retrieval.errors import ErrorCode, RemoteProtocolError
@@ -43,7 +43,7 @@ def uint(most: int = UINT64_MAX, *, least: int = 0) -> Kind:
             raise malformed(f"an integer is not in {least}..{most}")
         return value
 
-    return Kind(load)
+    return Kind(load, int)
 
 
 def blob(least: int, most: int | None = None) -> Kind:
@@ -153,7 +153,7 @@ def malformed(why: str) -> RemoteProtocolError:
     return RemoteProtocolError(ErrorCode.MALFORMED_MESSAGE, why)
 
 
-@lru_cache(maxsize=None)
+@cache
 def _layout(cls: type[Any]) -> tuple[tuple[int, str, Kind, bool], ...]:
     """Key, name, kind and optionality of each field, by key."""
     rows = sorted((_row(declared) for declared in fields(cls)), key=lambda row: row[0])

@@ -1,0 +1,213 @@
+"""What all sessions of one provider share: credit lines, open sales, live quotes. Rebuilt from the journal's tables at start."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+from retrieval.deal import postings
+from retrieval.deal.events import DealEnded
+from retrieval.deal.line import CreditLine
+from retrieval.deal.records import (
+    ChannelRecord,
+    DealRecord,
+    LineRecord,
+    Outcome,
+    OutcomeRecord,
+    ReceiptRecord,
+    SentRecord,
+    record,
+)
+from retrieval.deal.sale import Sale, position_of
+from retrieval.deal.states import SaleEvent, SaleState
+from retrieval.deal.step import NOTHING, Step
+from retrieval.deal.terms import FLAT_FEE_ONCE_S, WINDOW_FIRST_DEFAULT, WINDOW_MAX_DEFAULT
+from retrieval.errors import DETAIL_MAX, ErrorCode
+from retrieval.identity import PeerKey
+from retrieval.ledger.journal import Record
+from retrieval.payment.channel import ChannelTerms, session_domain, settlement_domain
+from retrieval.wire.messages import DealId, Quote, QuoteDigest, Selection, Signed
+from retrieval.wire.receipt import Receipt
+
+QUOTES_MAX: Final = 10_000
+"""Live quotes kept over all sessions; the oldest make room."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Offered:
+    """A quote that may still be accepted."""
+
+    quote: Quote
+    signed: Signed
+    selection: Selection
+    expires_at: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tables:
+    """The newest body of each subject, as the journal's tables hold them."""
+
+    channels: Mapping[bytes, ChannelRecord] = field(default_factory=dict)
+    lines: Mapping[bytes, LineRecord] = field(default_factory=dict)
+    open_deals: Mapping[bytes, DealRecord] = field(default_factory=dict)
+    """Deals without an outcome."""
+    receipts: Mapping[bytes, ReceiptRecord] = field(default_factory=dict)
+    """Of open deals."""
+    sent: Mapping[bytes, SentRecord] = field(default_factory=dict)
+    reservations: tuple[bytes, ...] = ()
+    """Ids of transfers that are still pending."""
+
+
+class ProviderBooks:
+    """Shared by every ``ProviderSession`` of a node; owned by one thread."""
+
+    def __init__(
+        self,
+        key: PeerKey,
+        *,
+        channel_terms: ChannelTerms | None = None,
+        window_first: int = WINDOW_FIRST_DEFAULT,
+        window_max: int = WINDOW_MAX_DEFAULT,
+        tables: Tables | None = None,
+    ) -> None:
+        tables = tables or Tables()
+        self.key = key
+        self.channel_terms = channel_terms
+        if channel_terms is not None:
+            self.settlement_domain = settlement_domain(channel_terms.chain_id, channel_terms.contract)
+            self.session_domain = session_domain(channel_terms.chain_id, channel_terms.contract)
+        self.window_first = window_first
+        self.window_max = window_max
+        self._stale_reservations = tables.reservations
+        self.lines: dict[bytes, CreditLine] = {}
+        self.sales: dict[DealId, Sale] = {}
+        self.quotes: dict[QuoteDigest, Offered] = {}
+        self.channel_of_peer: dict[bytes, bytes] = {}
+        self._fees: dict[tuple[bytes, bytes], float] = {}
+        for channel_id, channel in tables.channels.items():
+            self.line(channel_id).channel = channel
+            self.channel_of_peer[channel.session_key.peer_id] = channel_id
+        for key_bytes, row in tables.lines.items():
+            line = self.line(key_bytes)
+            line.best, line.paid_bytes, line.written_off_bytes = row.best, row.paid_bytes, row.written_off_bytes
+        for deal_bytes, deal in tables.open_deals.items():
+            self._restore(DealId(deal_bytes), deal, tables.receipts.get(deal_bytes), tables.sent.get(deal_bytes))
+
+    def line(self, key: bytes) -> CreditLine:
+        """The line of a channel or peer, made when it is new."""
+        if key not in self.lines:
+            self.lines[key] = CreditLine(key=key, window_first=self.window_first, window_max=self.window_max)
+        return self.lines[key]
+
+    def line_of_peer(self, peer: bytes) -> CreditLine | None:
+        """The line of the channel this peer last presented, if any."""
+        key = self.channel_of_peer.get(peer)
+        return self.lines[key] if key else None
+
+    def _restore(self, deal_id: DealId, deal: DealRecord, receipt: ReceiptRecord | None, sent: SentRecord | None) -> None:
+        """A deal that was open when the node went down is one that was cut off.
+
+        How much of it had left is known if it was cut before; else one first window is presumed, at most: what ramped windows hold
+        beyond that was earned by twice as much payment.
+        """
+        line = self.line(deal.line_key)
+        sale = Sale(deal_id, deal, line, start=SaleState.INTERRUPTED)
+        if receipt is not None:
+            body = Receipt.decode(receipt.receipt.body)
+            sale.position, sale.last_receipt, sale.prev = position_of(body), receipt.receipt, body.prev
+        confirmed = sale.position.n_bytes
+        presumed = min(confirmed + self.window_first, sale.quote.n_bytes)
+        sale.sent_bytes = max(confirmed, sent.n_bytes) if sent is not None and sent.n_bytes >= confirmed else presumed
+        sale.released_bytes = confirmed
+        self.sales[deal_id] = line.sales[deal_id] = sale
+
+    def start(self) -> Step:
+        """First step of a node: release the reservations that the last run left pending."""
+        return Step(records=tuple(postings.void(pending) for pending in self._stale_reservations))
+
+    # quotes
+
+    def offer(self, offered: Offered, digest: QuoteDigest) -> None:
+        while len(self.quotes) >= QUOTES_MAX:
+            self.quotes.pop(next(iter(self.quotes)))
+        self.quotes[digest] = offered
+
+    def flat_fee_due(self, peer: bytes, selection_digest: bytes, now: float) -> bool:
+        """Whether this peer has not paid a flat fee for the same selection within 24 hours."""
+        charged = self._fees.get((peer, selection_digest))
+        return charged is None or now - charged >= FLAT_FEE_ONCE_S
+
+    def charge_flat_fee(self, sale: Sale, now: float) -> None:
+        """Remember that the fee of a deal fell due with its first verified byte."""
+        if sale.rate.flat_fee:
+            self._fees.setdefault((sale.deal.peer, sale.deal.selection.digest), now)
+
+    # money
+
+    def reserve(self, sale: Sale, now: float) -> list[Record]:
+        """Set aside the price of the deal's next window, or as much of it as the deposit covers."""
+        assert sale.reservation is None
+        amount = min(sale.price_of_window(), sale.line.credit)
+        if amount <= 0:
+            return []
+        sale.reservation = postings.reserve(
+            sale.line.key, sale.deal_id, sequence=sale.position.sequence, now_ms=int(now * 1000), amount=amount
+        )
+        return [postings.transfer_record(sale.reservation)]
+
+    def release(self, sale: Sale) -> list[Record]:
+        """Give a reservation back."""
+        if sale.reservation is None:
+            return []
+        reservation, sale.reservation = sale.reservation, None
+        return [postings.void(reservation.id)]
+
+    # ends
+
+    def end(
+        self, sale: Sale, event: SaleEvent, outcome: Outcome, now: float, *, code: ErrorCode | None = None, detail: str = "",
+        done: Signed | None = None,
+    ) -> Step:  # fmt: skip
+        """Give a deal its one outcome."""
+        sale.lifecycle.advance(event)
+        self.sales.pop(sale.deal_id)
+        sale.line.sales.pop(sale.deal_id)
+        lost = max(0, sale.unpaid_bytes)
+        sale.line.written_off_bytes += lost
+        position = sale.position
+        ended = OutcomeRecord(
+            outcome=outcome, code=code or 0, n_bytes=position.n_bytes, n_blocks=position.n_blocks, amount=position.deal_amount,
+            done=done, detail=detail[:DETAIL_MAX], ended_ms=int(now * 1000),
+        )  # fmt: skip
+        told = DealEnded(
+            deal_id=sale.deal_id, outcome=outcome, code=code, n_bytes=position.n_bytes, n_blocks=position.n_blocks,
+            amount=position.deal_amount, detail=detail,
+        )  # fmt: skip
+        debt = (sale.line.to_record(),) if lost else ()
+        return Step(records=(*self.release(sale), *debt, record(sale.deal_id, ended)), events=(told,))
+
+    def expire(self, now: float) -> Step:
+        """End what was cut off and not taken up while its quote lived, and forget dead quotes and fees. Called now and then."""
+        self.quotes = {digest: offered for digest, offered in self.quotes.items() if offered.expires_at > now}
+        self._fees = {key: at for key, at in self._fees.items() if now - at < FLAT_FEE_ONCE_S}
+        step = NOTHING
+        for sale in tuple(self.sales.values()):
+            if sale.state is SaleState.INTERRUPTED and sale.deal.expires_ms <= now * 1000:
+                step += self.end(
+                    sale, SaleEvent.EXPIRED, Outcome.FAILED, now, code=ErrorCode.TRANSFER_TRUNCATED, detail="it was not taken up in time"
+                )
+        return step
+
+    # the chain
+
+    def channel_seen(self, channel_id: bytes, channel: ChannelRecord, now: float) -> Step:
+        """Adopt what the chain says of a channel."""
+        line = self.line(channel_id)
+        before = line.channel
+        if before == channel:
+            return NOTHING
+        line.channel = channel
+        self.channel_of_peer[channel.session_key.peer_id] = channel_id
+        moved = postings.chain_moved(channel_id, before, channel, promised=line.best_amount, reserved=line.reserved, now_ms=int(now * 1000))
+        return Step(records=tuple(moved))

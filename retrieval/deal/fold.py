@@ -1,0 +1,94 @@
+"""How journal entries become the current state. The same fold runs at every commit and, from the beginning, in ``journal check``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final, TypeVar
+
+from retrieval.deal import postings
+from retrieval.deal.books import Tables
+from retrieval.deal.records import (
+    BODY_OF_KIND,
+    Body,
+    ChannelRecord,
+    ClaimRecord,
+    DealRecord,
+    LineRecord,
+    OutcomeRecord,
+    ReceiptRecord,
+    SentRecord,
+)
+from retrieval.errors import ErrorCode, LocalProtocolError
+from retrieval.ledger.entry import Entry
+from retrieval.ledger.journal import RecordKind
+from retrieval.ledger.state import Row, StateView
+from retrieval.ledger.transfers import open_reservations, transfer_rows
+from retrieval.wire import shape
+
+BodyT = TypeVar("BodyT", bound=Body)
+
+TABLE_OF_BODY: Final[dict[type[Body], str]] = {
+    ChannelRecord: "channels/1",
+    LineRecord: "lines/1",
+    DealRecord: "deals/1",
+    SentRecord: "sent/1",
+    ReceiptRecord: "receipts/1",
+    OutcomeRecord: "outcomes/1",
+    ClaimRecord: "claims/1",
+}
+OPEN_DEALS: Final = "open-deals/1"
+"""Ids of deals without an outcome, so that a start does not read every deal there ever was."""
+
+
+def reduce(state: StateView, entry: Entry) -> list[Row]:
+    """The rows an entry changes. Raises ``LocalProtocolError(journal_broken)`` at a deal that ends twice, or never began."""
+    record = entry.record
+    if record.kind is RecordKind.TRANSFER:
+        return transfer_rows(state, record.body, limited=postings.LIMITED)
+    if record.kind not in BODY_OF_KIND:
+        return []
+    rows = [Row(table=TABLE_OF_BODY[BODY_OF_KIND[record.kind]], key=record.subject, value=record.body)]
+    if record.kind is RecordKind.DEAL:
+        rows.append(Row(table=OPEN_DEALS, key=record.subject, value=b"\x01"))
+    elif record.kind is RecordKind.OUTCOME:
+        if state.get(OPEN_DEALS, record.subject) is None:
+            raise LocalProtocolError(ErrorCode.JOURNAL_BROKEN, f"deal {record.subject.hex()} ended and was not open")
+        rows += [
+            Row(table=OPEN_DEALS, key=record.subject, value=None),
+            Row(table=TABLE_OF_BODY[SentRecord], key=record.subject, value=None),
+        ]
+    return rows
+
+
+def get(state: StateView, body: type[BodyT], subject: bytes) -> BodyT | None:
+    """The newest record of a subject."""
+    row = state.get(TABLE_OF_BODY[body], subject)
+    return None if row is None else shape.decode(body, row)
+
+
+def scan(state: StateView, body: type[BodyT]) -> Iterator[tuple[bytes, BodyT]]:
+    """The newest record of every subject."""
+    for subject, row in state.scan(TABLE_OF_BODY[body]):
+        yield subject, shape.decode(body, row)
+
+
+def open_deals(state: StateView) -> list[bytes]:
+    """Ids of the deals without an outcome."""
+    return [deal_id for deal_id, _ in state.scan(OPEN_DEALS)]
+
+
+def load_tables(state: StateView) -> Tables:
+    """What the provider's books begin with."""
+    deals = open_deals(state)
+
+    def of_open(body: type[BodyT]) -> dict[bytes, BodyT]:
+        return {deal_id: row for deal_id in deals if (row := get(state, body, deal_id)) is not None}
+
+    return Tables(
+        channels=dict(scan(state, ChannelRecord)),
+        lines=dict(scan(state, LineRecord)),
+        open_deals=of_open(DealRecord),
+        receipts=of_open(ReceiptRecord),
+        sent=of_open(SentRecord),
+        reservations=tuple(transfer.id for transfer in open_reservations(state)),
+    )

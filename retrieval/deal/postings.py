@@ -1,0 +1,110 @@
+"""The transfers that deals, deposits and claims make, as journal records. The ids are derived, so that doing a thing twice is doing it once.
+
+Accounts, in the token's smallest unit; ``X`` is a channel id in hex:
+
+========== ======================================================================================================
+account    holds
+========== ======================================================================================================
+chain      minus what the contract holds for the channels we know
+channel:X  the deposit's part that no voucher promises yet; windows are reserved here, so it never goes below zero
+earned:X   what vouchers promise (provider), or what we promised (client), and no claim has taken
+claimed:X  what claims have taken out of the contract
+========== ======================================================================================================
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Final
+
+from retrieval.deal.records import ChannelRecord, record
+from retrieval.ledger.journal import Record, RecordKind
+from retrieval.ledger.transfers import Transfer, TransferFlag, encode_transfer
+
+CHAIN: Final = "chain"
+LIMITED: Final = frozenset({"channel", "earned"})
+"""Classes of accounts that never owe: nothing is reserved beyond a deposit, nothing claimed beyond a voucher."""
+
+
+def channel_account(channel_id: bytes) -> str:
+    return f"channel:{channel_id.hex()}"
+
+
+def earned_account(channel_id: bytes) -> str:
+    return f"earned:{channel_id.hex()}"
+
+
+def claimed_account(channel_id: bytes) -> str:
+    return f"claimed:{channel_id.hex()}"
+
+
+def deposit(channel_id: bytes, *, balance_before: int, rise: int, now_ms: int) -> Record:
+    """The contract's balance for a channel rose, or fell (a negative ``rise``) by a refund or withdrawal."""
+    debit, credit = (CHAIN, channel_account(channel_id)) if rise > 0 else (channel_account(channel_id), CHAIN)
+    transfer_id = _id(b"deposit" if rise > 0 else b"withdrawal", channel_id, balance_before, abs(rise), now_ms)
+    return transfer_record(Transfer(id=transfer_id, debit=debit, credit=credit, amount=abs(rise)))
+
+
+def chain_moved(
+    channel_id: bytes, before: ChannelRecord | None, after: ChannelRecord, *, promised: int, reserved: int, now_ms: int
+) -> list[Record]:
+    """What the chain newly says of a channel: its record, and the transfers for a changed balance or claimed total.
+
+    ``promised`` is the best voucher's amount. A balance that fell below what is promised (the payer withdrew before a claim) leaves the
+    channel's account at zero.
+    """
+    records = [record(channel_id, after)]
+    balance_before = before.balance if before else 0
+    rise = max(after.balance - balance_before, -max(0, balance_before - promised - reserved))
+    if rise:
+        records.append(deposit(channel_id, balance_before=balance_before, rise=rise, now_ms=now_ms))
+    claimed_before = before.total_claimed if before else 0
+    if claimed_before < after.total_claimed <= promised:
+        records.append(claim(channel_id, claimed_before=claimed_before, claimed=after.total_claimed))
+    return records
+
+
+def reserve(channel_id: bytes, deal_id: bytes, *, sequence: int, now_ms: int, amount: int) -> Transfer:
+    """Set the price of a window aside until the payment for it comes."""
+    return Transfer(
+        id=_id(b"reserve", deal_id, sequence, now_ms),
+        debit=channel_account(channel_id),
+        credit=earned_account(channel_id),
+        amount=amount,
+        flag=TransferFlag.PENDING,
+    )
+
+
+def post(reservation: Transfer, *, amount: int) -> Record:
+    """A payment: ``amount`` of a reservation is earned, and the rest of it released."""
+    return _resolve(reservation.id, b"post", amount, TransferFlag.POST_PENDING)
+
+
+def void(reservation_id: bytes) -> Record:
+    """Release a reservation."""
+    return _resolve(reservation_id, b"void", 0, TransferFlag.VOID_PENDING)
+
+
+def claim(channel_id: bytes, *, claimed_before: int, claimed: int) -> Record:
+    """A claim was mined."""
+    return transfer_record(
+        Transfer(
+            id=_id(b"claim", channel_id, claimed_before, claimed),
+            debit=earned_account(channel_id),
+            credit=claimed_account(channel_id),
+            amount=claimed - claimed_before,
+        )
+    )
+
+
+def transfer_record(transfer: Transfer) -> Record:
+    return Record(kind=RecordKind.TRANSFER, subject=transfer.id, body=encode_transfer(transfer))
+
+
+def _resolve(reservation_id: bytes, verb: bytes, amount: int, flag: TransferFlag) -> Record:
+    return transfer_record(Transfer(id=_id(verb, reservation_id), pending_id=reservation_id, amount=amount, flag=flag))
+
+
+def _id(verb: bytes, subject: bytes, *numbers: int) -> bytes:
+    parts = [verb, subject, *(number.to_bytes(17, "big") for number in numbers)]
+    return hashlib.sha256(b"".join(len(part).to_bytes(1, "big") + part for part in parts)).digest()[:16]

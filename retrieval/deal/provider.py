@@ -1,0 +1,663 @@
+"""The provider's side of one session: messages and ``now`` in, Steps out.
+
+The program around it answers two questions the machine cannot: what the content of a query weighs (``QueryReceived`` → ``quote``),
+and what the chain says of a channel (``ChannelPresented`` → ``channel_seen``). It pulls blocks with ``next_send`` whenever the
+transport has room.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import deque
+from dataclasses import dataclass
+from typing import Final, assert_never
+
+from retrieval.cid import Cid
+from retrieval.deal import hello, terms
+from retrieval.deal.books import Offered, ProviderBooks
+from retrieval.deal.events import ChannelPresented, PaymentTaken, QueryReceived, SaleAccepted, SessionFailed, SessionReady
+from retrieval.deal.line import CreditLine
+from retrieval.deal.postings import post
+from retrieval.deal.records import ChannelRecord, DealRecord, Outcome, ReceiptRecord, record
+from retrieval.deal.sale import Sale
+from retrieval.deal.states import SaleEvent, SaleState
+from retrieval.deal.step import NOTHING, Step
+from retrieval.errors import ErrorCode, LocalProtocolError, RemoteProtocolError, RetrievalError
+from retrieval.identity import PeerId, verify_peer
+from retrieval.payment.channel import ChannelConfig, ChannelId, SessionKey, check_config, verify_session_key
+from retrieval.payment.voucher import Voucher, verify_voucher
+from retrieval.units import KIB, floor_div
+from retrieval.wire import shape
+from retrieval.wire.messages import (
+    Accept,
+    Acceptance,
+    Cancel,
+    ChannelStatus,
+    Completion,
+    DealId,
+    Error,
+    Hello,
+    Message,
+    Pause,
+    Payment,
+    Ping,
+    Pong,
+    Present,
+    Query,
+    Quote,
+    QuoteDigest,
+    Refuse,
+    Resume,
+    Settlement,
+    Signed,
+    SignedDone,
+    SignedQuote,
+    deal_id,
+    hellos_digest,
+    quote_digest,
+)  # fmt: skip
+from retrieval.wire.receipt import Receipt, receipt_digest
+
+HELLO_DUE_S: Final = 5.0
+PAYMENT_DUE_S: Final = 15.0
+LINK_RATE_MIN: Final = 64 * KIB
+"""Bytes per second below which a client counts as stalled: what is unpaid may still be in buffers, so slow links get longer."""
+QUERIES_PENDING_MAX: Final = 16
+PRESENTS_PENDING_MAX: Final = 4
+PARKED_PAYMENTS_MAX: Final = 16
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Offer:
+    """What the program decided a query's content weighs and costs."""
+
+    price_per_gib: int
+    flat_fee: int
+    n_bytes: int
+    n_blocks: int
+    exact: bool
+    block_size_max: int
+    lifetime_s: int
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """The next block of a deal: read it, or only its size, and ``supply`` it."""
+
+    deal_id: DealId
+    cid: Cid
+    size_only: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Outgoing:
+    """A block to send now; it counts as sent."""
+
+    deal_id: DealId
+    index: int
+    cid: Cid
+    payload: bytes
+
+
+class ProviderSession:
+    def __init__(self, books: ProviderBooks, peer: PeerId, *, settlement: Settlement | None, now: float) -> None:
+        self._books = books
+        self._peer = peer
+        self._settlement = settlement
+        self._our_hello = hello.ours(settlement is not None)
+        self._their_hello: Hello | None = None
+        self._opened_at = now
+        self._over = False
+        self._queries: dict[int, Query] = {}
+        self._presents: dict[bytes, Present] = {}
+        self._turns: deque[Sale] = deque()
+        """Deals of this session, in the order in which they may send next."""
+        self._parked: deque[Payment] = deque()
+        """Payments for blocks that are still being stepped over."""
+
+    @property
+    def peer(self) -> PeerId:
+        return self._peer
+
+    @property
+    def is_over(self) -> bool:
+        return self._over
+
+    @property
+    def n_deals(self) -> int:
+        return len(self._turns)
+
+    # messages in
+
+    def receive(self, message: Message, now: float) -> Step:
+        """Take one message. What the client did wrong ends in a Refuse or an Error inside the Step; nothing foreign raises."""
+        if self._over:
+            return NOTHING
+        try:
+            return self._dispatch(message, now)
+        except RemoteProtocolError as error:
+            return self.fail(error, now)
+
+    def _dispatch(self, message: Message, now: float) -> Step:
+        if self._their_hello is None:
+            if not isinstance(message, Hello):
+                raise RemoteProtocolError(ErrorCode.UNEXPECTED_MESSAGE, f"{type(message).__name__} came before Hello")
+            return self._receive_hello(message)
+        match message:
+            case Query():
+                return self._receive_query(message)
+            case Present():
+                return self._receive_present(message, now)
+            case Accept():
+                return self._receive_accept(message, now)
+            case Payment():
+                return self._receive_payment(message, now)
+            case Cancel():
+                return self._receive_cancel(message, now)
+            case Pause() | Resume():
+                return self._receive_pause(message)
+            case Ping():
+                return Step(messages=(Pong(nonce=message.nonce),))
+            case Pong():
+                return NOTHING
+            case Error():
+                return self._part(ErrorCode.CANCELLED if message.code == 0 else _code(message.code), message.detail, now, by_peer=True)
+            case Refuse() | Hello() | SignedQuote() | SignedDone() | ChannelStatus():
+                raise RemoteProtocolError(ErrorCode.UNEXPECTED_MESSAGE, f"a client does not send {type(message).__name__} here")
+            case _:
+                assert_never(message)
+
+    def _receive_hello(self, theirs: Hello) -> Step:
+        agreed = hello.agree(self._our_hello, theirs)
+        self._their_hello = theirs
+        return Step(messages=(self._our_hello,), events=(SessionReady(capabilities=agreed, agent=theirs.agent),))
+
+    # queries and quotes
+
+    def _receive_query(self, query: Query) -> Step:
+        if len(self._queries) >= QUERIES_PENDING_MAX:
+            return self._refusal(
+                RemoteProtocolError(ErrorCode.RATE_LIMITED, "too many unanswered queries", retry_after_s=1), query_id=query.query_id
+            )
+        if query.query_id in self._queries:
+            return NOTHING
+        self._queries[query.query_id] = query
+        return Step(events=(QueryReceived(query=query),))
+
+    def quote(self, query_id: int, offer: Offer, *, nonce: bytes, now: float) -> Step:
+        """Answer a query with a signed offer."""
+        query = self._queries.pop(query_id)
+        assert query.selection is not None
+        assert self._their_hello is not None
+        selection, books = query.selection, self._books
+        fee_due = offer.flat_fee and books.flat_fee_due(self._peer, selection.digest, now)
+        rate = terms.Rate(price_per_gib=offer.price_per_gib, flat_fee=offer.flat_fee if fee_due else 0)
+        if query.price_per_gib_max is not None and rate.price_per_gib > query.price_per_gib_max:
+            refusal = RemoteProtocolError(
+                ErrorCode.PRICE_TOO_HIGH, f"{rate.price_per_gib} a GiB is asked, {query.price_per_gib_max} was offered"
+            )
+            return self._refusal(refusal, query_id=query_id)
+        if not rate.is_free and self._settlement is None:
+            return self._refusal(
+                RemoteProtocolError(ErrorCode.RPC_UNAVAILABLE, "this provider has no chain to be paid on"), query_id=query_id
+            )
+        line = books.line_of_peer(self._peer) if not rate.is_free else books.line(self._peer)
+        window = line.window if line else books.window_first
+        window_first = max(books.window_first, offer.block_size_max)
+        quote = Quote(
+            version=1, query_id=query_id, selection_digest=selection.digest,
+            hellos_digest=hellos_digest(shape.encode(self._their_hello), shape.encode(self._our_hello)),
+            nonce=nonce, client_peer=self._peer, cursor=query.cursor, price_per_gib=rate.price_per_gib, flat_fee=rate.flat_fee,
+            n_bytes=offer.n_bytes, n_blocks=offer.n_blocks, exact=offer.exact, amount_max=rate.owed(offer.n_bytes),
+            window_first=window_first, window_max=max(books.window_max, window_first),
+            pay_interval=terms.pay_interval(window, offer.block_size_max), lifetime_s=offer.lifetime_s,
+            settlement=None if rate.is_free else self._settlement,
+            channel=None if rate.is_free or line is None else line.known(), block_size_max=offer.block_size_max,
+        )  # fmt: skip
+        body = shape.encode(quote)
+        signed = SignedQuote(body=body, signature=books.key.sign("quote", body))
+        offered = Offered(quote=quote, signed=signed, selection=selection, expires_at=now + offer.lifetime_s)
+        books.offer(offered, quote_digest(body))
+        return Step(messages=(signed,))
+
+    def answer_done(self, query_id: int, done: Signed) -> Step:
+        """Answer a query for a past deal."""
+        self._queries.pop(query_id)
+        return Step(messages=(SignedDone(body=done.body, signature=done.signature),))
+
+    def refuse_query(self, query_id: int, error: RetrievalError) -> Step:
+        """Answer a query with a refusal."""
+        self._queries.pop(query_id, None)
+        return self._refusal(error, query_id=query_id)
+
+    # channels
+
+    def _receive_present(self, present: Present, now: float) -> Step:
+        books = self._books
+        try:
+            config = ChannelConfig.from_bytes(present.config)
+            if books.channel_terms is None:
+                raise RemoteProtocolError(ErrorCode.CHANNEL_UNACCEPTABLE, "this provider sells nothing and needs no channel")
+            channel_id = ChannelId(present.session_key.channel_id)
+            check_config(config, books.channel_terms, channel_id)
+            if len(self._presents) >= PRESENTS_PENDING_MAX:
+                raise RemoteProtocolError(ErrorCode.RATE_LIMITED, "too many channels are being looked at", retry_after_s=1)
+            key = present.session_key
+            session_key = SessionKey(channel_id=channel_id, peer_id=PeerId(key.peer_id), expires_at=key.expires_at, signature=key.signature)
+            verify_session_key(
+                session_key,
+                books.session_domain,
+                channel_id=channel_id,
+                peer_id=self._peer,
+                authorizer=config.payer_authorizer,
+                now_s=int(now),
+            )
+        except RemoteProtocolError as error:
+            return self._refusal(error, channel_id=present.session_key.channel_id)
+        self._presents[channel_id] = present
+        return Step(events=(ChannelPresented(channel_id=channel_id, config=config, session_key=key),))
+
+    def channel_seen(self, channel_id: ChannelId, *, balance: int, total_claimed: int, withdraw_at: int, now: float) -> Step:
+        """Tell what the chain says of a channel that was presented. ``withdraw_at`` is 0 unless a withdrawal has begun."""
+        present = self._presents.pop(channel_id)
+        books = self._books
+        assert books.channel_terms is not None
+        line = books.line(channel_id)
+        if withdraw_at:
+            return self._refusal(RemoteProtocolError(ErrorCode.CHANNEL_CLOSING, "its withdrawal has begun on chain"), channel_id=channel_id)
+        if balance == 0 or balance < books.channel_terms.deposit_min:
+            detail = f"the contract holds {balance} for it, the least is {max(1, books.channel_terms.deposit_min)}"
+            return self._refusal(RemoteProtocolError(ErrorCode.CHANNEL_UNFUNDED, detail), channel_id=channel_id)
+        channel = ChannelRecord(
+            config=present.config, chain_id=books.channel_terms.chain_id, contract=books.channel_terms.contract, peer=self._peer,
+            session_key=present.session_key, balance=balance, total_claimed=total_claimed, closing=False, withdraw_at=0, address="",
+        )  # fmt: skip
+        step = books.channel_seen(channel_id, channel, now)
+        known = line.known()
+        assert known is not None
+        return step + Step(messages=(ChannelStatus(channel=known),))
+
+    def refuse_channel(self, channel_id: ChannelId, error: RetrievalError) -> Step:
+        """Tell that a channel that was presented cannot be used."""
+        self._presents.pop(channel_id, None)
+        return self._refusal(error, channel_id=channel_id)
+
+    # deals
+
+    def _receive_accept(self, accept: Accept, now: float) -> Step:
+        acceptance = shape.decode(Acceptance, accept.body)
+        verify_peer(self._peer, "accept", accept.body, accept.signature)
+        deal = DealId(b"")
+        try:
+            known = self._known_sale(acceptance)
+            if known is not None:
+                deal = known.deal_id
+                return self._take_up(known, acceptance, now)
+            offered = self._books.quotes.get(QuoteDigest(acceptance.quote_digest))
+            if offered is None:
+                raise RemoteProtocolError(ErrorCode.QUOTE_UNKNOWN)
+            deal = deal_id(offered.signed.body, self._peer)
+            return self._open(deal, offered, accept, acceptance, now)
+        except RemoteProtocolError as error:
+            return self._refusal(error, deal_id=deal or None)
+
+    def _known_sale(self, acceptance: Acceptance) -> Sale | None:
+        for sale in self._books.sales.values():
+            if sale.deal.peer == self._peer and sale.acceptance.quote_digest == acceptance.quote_digest:
+                return sale
+        return None
+
+    def _open(self, deal: DealId, offered: Offered, accept: Accept, acceptance: Acceptance, now: float) -> Step:
+        """A new deal. Refusals in this order: quote, limits, channel, debts, funds."""
+        books, quote = self._books, offered.quote
+        if quote.client_peer != self._peer:
+            raise RemoteProtocolError(ErrorCode.QUOTE_MISMATCH, "the quote was made for another client")
+        if offered.expires_at <= now:
+            raise RemoteProtocolError(ErrorCode.QUOTE_EXPIRED)
+        if len(self._turns) >= self._our_hello.deals_max:
+            raise RemoteProtocolError(ErrorCode.TOO_MANY_DEALS, f"{len(self._turns)} are open on this session", retry_after_s=5)
+        if acceptance.cursor != 0:
+            raise RemoteProtocolError(ErrorCode.INVALID_CURSOR, "a new deal begins at 0")
+        line = self._line_for(quote, acceptance, now)
+        line.require_open()
+        line.settle_debts()
+        agreed = DealRecord(
+            selection=offered.selection, quote=Signed(body=offered.signed.body, signature=offered.signed.signature),
+            accept=Signed(body=accept.body, signature=accept.signature), peer=self._peer, line_key=line.key,
+            opened_ms=int(now * 1000), expires_ms=int(offered.expires_at * 1000),
+        )  # fmt: skip
+        sale = Sale(deal, agreed, line, start=SaleState.ACCEPTED)
+        if not sale.rate.is_free and line.credit < sale.price_of_window():
+            detail = (
+                f"{max(0, line.credit)} of {line.channel.balance if line.channel else 0} is free, a window costs {sale.price_of_window()}"
+            )
+            raise RemoteProtocolError(ErrorCode.CHANNEL_UNFUNDED, detail)
+        sale.set_out(0)
+        books.quotes.pop(quote_digest(offered.signed.body), None)
+        books.sales[deal] = line.sales[deal] = sale
+        self._turns.append(sale)
+        records = [record(deal, agreed), *([line.to_record()] if line.written_off_bytes else []), *books.reserve(sale, now)]
+        return Step(records=tuple(records), events=(SaleAccepted(deal_id=deal),))
+
+    def _line_for(self, quote: Quote, acceptance: Acceptance, now: float) -> CreditLine:
+        if quote.settlement is None:
+            return self._books.line(self._peer)
+        if acceptance.channel_id is None:
+            raise RemoteProtocolError(ErrorCode.CHANNEL_MISSING, "the quote has a price and the Accept names no channel")
+        line = self._books.lines.get(acceptance.channel_id)
+        if line is None or line.channel is None:
+            raise RemoteProtocolError(ErrorCode.SESSION_KEY_MISSING, "the channel was never presented")
+        if line.channel.session_key.peer_id != self._peer:
+            raise RemoteProtocolError(ErrorCode.SESSION_KEY_INVALID, "the channel's SessionKey names another peer")
+        if line.channel.session_key.expires_at <= now:
+            raise RemoteProtocolError(ErrorCode.SESSION_KEY_INVALID, "the channel's SessionKey has expired")
+        return line
+
+    def _take_up(self, sale: Sale, acceptance: Acceptance, now: float) -> Step:
+        """Go on with a deal that was cut off, perhaps without our noticing."""
+        books = self._books
+        step = NOTHING
+        if sale.deal.expires_ms <= now * 1000:
+            raise RemoteProtocolError(ErrorCode.QUOTE_EXPIRED)
+        if sale.state is not SaleState.INTERRUPTED:
+            if sale in self._turns and acceptance == sale.acceptance:
+                return NOTHING
+            step += self._cut(sale)
+        sale.line.require_open()
+        sale.line.settle_debts(except_deal=sale.deal_id)
+        sale.set_out(acceptance.cursor)
+        sale.lifecycle.advance(SaleEvent.TAKEN_UP)
+        if sale not in self._turns:
+            self._turns.append(sale)
+        records = [sale.line.to_record(), *books.reserve(sale, now)]
+        return step + Step(records=tuple(records), events=(SaleAccepted(deal_id=sale.deal_id),))
+
+    def _receive_cancel(self, cancel: Cancel, now: float) -> Step:
+        sale = self._find(cancel.deal_id)
+        if sale is None:
+            return NOTHING
+        self._turns.remove(sale)
+        done = self._signed_done(sale, complete=False) if sale.last_receipt else None
+        messages = (SignedDone(body=done.body, signature=done.signature),) if done else ()
+        ended = self._books.end(
+            sale, SaleEvent.CANCELLED, Outcome.CANCELLED, now, code=_code(cancel.code), detail="cancelled by the client", done=done
+        )
+        return ended + Step(messages=messages)
+
+    def _receive_pause(self, message: Pause | Resume) -> Step:
+        sale = self._find(message.deal_id)
+        event = SaleEvent.PAUSED if isinstance(message, Pause) else SaleEvent.RESUMED
+        if sale is not None and sale.lifecycle.may(event):
+            sale.lifecycle.advance(event)
+        return NOTHING
+
+    def _find(self, deal: bytes) -> Sale | None:
+        return next((sale for sale in self._turns if sale.deal_id == deal), None)
+
+    # payments
+
+    def _receive_payment(self, payment: Payment, now: float) -> Step:
+        """All or nothing. Refusals in this order: replay, deal, line, signatures, sums, coverage, deposit."""
+        receipts = [Receipt.decode(signed.body) for signed in payment.receipts]
+        sales = [self._find(receipt.deal_id) for receipt in receipts]
+        if any(sale is not None and sale.is_skipping for sale in sales):
+            if len(self._parked) >= PARKED_PAYMENTS_MAX:
+                raise RemoteProtocolError(ErrorCode.RATE_LIMITED, "too many payments before the deal is taken up")
+            self._parked.append(payment)
+            return NOTHING
+        try:
+            return self._take_payment(payment, receipts, sales, now)
+        except RemoteProtocolError as error:
+            return self._refusal(error, deal_id=receipts[0].deal_id)
+
+    def _take_payment(self, payment: Payment, receipts: list[Receipt], sales: list[Sale | None], now: float) -> Step:
+        digest = hashlib.sha256(shape.encode(payment)).digest()
+        found = [sale for sale in sales if sale is not None]
+        line = found[0].line if found else self._books.line_of_peer(self._peer)
+        if line is not None and self._is_replay(line, payment, digest, found):
+            return NOTHING
+        if len(found) != len(sales):
+            raise RemoteProtocolError(ErrorCode.DEAL_UNKNOWN, "a receipt is of a deal that is not open on this session")
+        assert line is not None
+        if any(sale.line is not line for sale in found):
+            raise RemoteProtocolError(ErrorCode.PAYMENT_MISMATCH, "its deals belong to different channels")
+        self._check_signatures(line, payment)
+        claims = [terms.Claim(receipt, sale.position, sale.rate) for receipt, sale in zip(receipts, found, strict=True)]
+        voucher_amount = payment.voucher.amount if payment.voucher else 0
+        for claim, sale, signed in zip(claims, found, payment.receipts, strict=True):
+            if claim.receipt.sequence == sale.position.sequence and sale.last_receipt and sale.last_receipt.body != signed.body:
+                raise RemoteProtocolError(ErrorCode.EQUIVOCATION, f"sequence {claim.receipt.sequence} was used for another receipt")
+        if payment.voucher is not None and voucher_amount < line.best_amount:
+            raise RemoteProtocolError(ErrorCode.STALE_VOUCHER, f"{voucher_amount} is below {line.best_amount}")
+        terms.check_sums(claims, best_amount=line.best_amount, voucher_amount=voucher_amount)
+        for receipt, sale in zip(receipts, found, strict=True):
+            sale.check_receipt(receipt)
+        if line.channel is not None and voucher_amount > line.channel.balance:
+            raise RemoteProtocolError(ErrorCode.VOUCHER_OVER_DEPOSIT, f"{voucher_amount} of {line.channel.balance}")
+        return self._apply_payment(line, payment, digest, receipts, found, now)
+
+    def _is_replay(self, line: CreditLine, payment: Payment, digest: bytes, sales: list[Sale]) -> bool:
+        """Whether this payment was taken before: seen by this process, or on disk as the newest receipt of each of its deals."""
+        if digest in line.seen_payments:
+            return True
+        newest = [sale.last_receipt.body if sale.last_receipt else None for sale in sales]
+        return len(sales) == len(payment.receipts) and all(
+            body == signed.body for body, signed in zip(newest, payment.receipts, strict=True)
+        )
+
+    def _check_signatures(self, line: CreditLine, payment: Payment) -> None:
+        for signed in payment.receipts:
+            verify_peer(self._peer, "receipt", signed.body, signed.signature)
+        if line.channel is None:
+            if payment.voucher is not None:
+                raise RemoteProtocolError(ErrorCode.PAYMENT_MISMATCH, "a voucher came for what is free")
+            return
+        if payment.voucher is None or payment.voucher.channel_id != line.key:
+            raise RemoteProtocolError(ErrorCode.BAD_VOUCHER, "it is missing, or of another channel")
+        authorizer = ChannelConfig.from_bytes(line.channel.config).payer_authorizer
+        voucher = Voucher(
+            channel_id=ChannelId(payment.voucher.channel_id), amount=payment.voucher.amount, signature=payment.voucher.signature
+        )
+        verify_voucher(voucher, authorizer, self._books.settlement_domain)
+
+    def _apply_payment(
+        self, line: CreditLine, payment: Payment, digest: bytes, receipts: list[Receipt], sales: list[Sale], now: float
+    ) -> Step:
+        books = self._books
+        records, events, ends = [], [], NOTHING
+        best = line.best
+        for receipt, signed, sale in zip(receipts, payment.receipts, sales, strict=True):
+            n_bytes = receipt.n_bytes - sale.position.n_bytes
+            amount = receipt.deal_amount - sale.position.deal_amount
+            if sale.reservation is not None:
+                records.append(post(sale.reservation, amount=amount))
+                sale.reservation = None
+            if sale.position.n_bytes == 0:
+                books.charge_flat_fee(sale, now)
+            sale.apply_receipt(receipt, signed, now)
+            line.take(n_bytes)
+            records.append(record(sale.deal_id, ReceiptRecord(receipt=signed)))
+            events.append(PaymentTaken(line_key=line.key, deal_id=sale.deal_id, n_bytes=n_bytes, amount=amount))
+        line.best = payment.voucher or best
+        line.seen_payments.append(digest)
+        records.append(line.to_record())
+        for sale in sales:
+            if sale.state is SaleState.DRAINING and not sale.in_flight:
+                ends += self._finish(sale, now)
+            else:
+                records.extend(books.reserve(sale, now))
+        return Step(records=tuple(records), events=tuple(events)) + ends
+
+    def committed(self, step: Step) -> None:
+        """The pump's word that a step's records are on disk: only now do windows open and blocks leave."""
+        for event in step.events:
+            match event:
+                case SaleAccepted():
+                    sale = self._find(event.deal_id)
+                    if sale is not None and sale.state is SaleState.ACCEPTED:
+                        sale.lifecycle.advance(SaleEvent.COMMITTED)
+                case PaymentTaken():
+                    sale = self._find(event.deal_id)
+                    if sale is not None:
+                        sale.released_bytes += event.n_bytes
+                case _:
+                    pass
+
+    # blocks out
+
+    def next_send(self, now: float) -> Wanted | Outgoing | Step | None:
+        """What to do next: a block to read, a block to send, a step to carry out, or None while nothing may leave. Deals take turns."""
+        for _ in range(len(self._turns)):
+            sale = self._turns[0]
+            self._turns.rotate(-1)
+            if sale.state is not SaleState.SERVING:
+                continue
+            assert sale.walk is not None
+            if sale.is_all_sent:
+                sale.lifecycle.advance(SaleEvent.ALL_SENT)
+                if not sale.in_flight:
+                    return self._finish(sale, now)
+                continue
+            if sale.held is None:
+                assert sale.walk.expected is not None
+                return Wanted(sale.deal_id, sale.walk.expected, sale.wants_only_size())
+            cid, payload = sale.held
+            obstacle = sale.obstacle(len(payload))
+            if obstacle is None:
+                sale.held = None
+                return Outgoing(sale.deal_id, sale.sent(cid, len(payload), now), cid, payload)
+            if obstacle is not ErrorCode.WINDOW_EXCEEDED:
+                return self._stop(sale, RemoteProtocolError(obstacle), now)
+        return None
+
+    def supply(self, wanted: Wanted, payload: bytes | None, size: int, now: float) -> Step:
+        """Hand over the block that ``next_send`` asked for; with ``size`` alone where it asked for that. ``size`` -1 says it is gone."""
+        sale = self._find(wanted.deal_id)
+        if sale is None or sale.walk is None or sale.walk.expected != wanted.cid or sale.state is not SaleState.SERVING:
+            return NOTHING
+        try:
+            if size < 0:
+                raise LocalProtocolError(ErrorCode.NOT_FOUND, "a block of it has been removed")
+            if not sale.is_skipping:
+                assert payload is not None
+                sale.walk.advance(payload)
+                sale.held = (wanted.cid, payload)
+                return NOTHING
+            sale.step_over(payload, size)
+        except RetrievalError as error:
+            return self._stop(sale, error, now)
+        return NOTHING if sale.is_skipping else self._unpark(now)
+
+    def _unpark(self, now: float) -> Step:
+        step, waiting = NOTHING, tuple(self._parked)
+        self._parked.clear()
+        for payment in waiting:
+            step += self._receive_payment(payment, now)
+        return step
+
+    # ends
+
+    def _finish(self, sale: Sale, now: float) -> Step:
+        """Everything is sent and paid."""
+        self._turns.remove(sale)
+        if sale.last_receipt is None:
+            return self._books.end(sale, SaleEvent.PAID_UP, Outcome.DONE, now)
+        done = self._signed_done(sale, complete=True)
+        ended = self._books.end(sale, SaleEvent.PAID_UP, Outcome.DONE, now, done=done)
+        return ended + Step(messages=(SignedDone(body=done.body, signature=done.signature),))
+
+    def _signed_done(self, sale: Sale, *, complete: bool) -> Signed:
+        assert sale.last_receipt is not None
+        body = shape.encode(
+            Completion(
+                version=1,
+                deal_id=sale.deal_id,
+                n_bytes=sale.position.n_bytes,
+                n_blocks=sale.position.n_blocks,
+                receipt_digest=receipt_digest(sale.last_receipt.body),
+                complete=complete,
+            )  # fmt: skip
+        )
+        return Signed(body=body, signature=self._books.key.sign("done", body))
+
+    def _stop(self, sale: Sale, error: RetrievalError, now: float) -> Step:
+        """End a deal on our side. What can be mended (funds, budget) leaves it to be taken up again; the rest fails it."""
+        if error.code in (ErrorCode.CHANNEL_UNFUNDED, ErrorCode.OVER_BUDGET):
+            return self._cut(sale) + self._refusal(error, deal_id=sale.deal_id)
+        self._turns.remove(sale)
+        ended = self._books.end(sale, SaleEvent.FAILED, Outcome.FAILED, now, code=error.code, detail=error.detail)
+        return ended + self._refusal(error, deal_id=sale.deal_id)
+
+    def _cut(self, sale: Sale) -> Step:
+        """The deal loses its session; what is unpaid stays on its line."""
+        if sale in self._turns:
+            self._turns.remove(sale)
+        sale.lifecycle.advance(SaleEvent.CUT)
+        sale.held = None
+        sale.walk = None
+        return Step(records=(sale.to_sent_record(), *self._books.release(sale)))
+
+    def closed(self, now: float) -> Step:
+        """The connection is gone."""
+        if self._over:
+            return NOTHING
+        return self._part(ErrorCode.TRANSFER_TRUNCATED, "the connection ended", now, by_peer=False)
+
+    def fail(self, error: RetrievalError, now: float) -> Step:
+        """End the session and say why."""
+        if self._over:
+            return NOTHING
+        word = Error(code=error.code, detail=error.detail, retry_after_s=error.retry_after_s)
+        return self._part(error.code, error.detail, now, by_peer=False) + Step(messages=(word,))
+
+    def _part(self, code: ErrorCode, detail: str, now: float, *, by_peer: bool) -> Step:
+        step = NOTHING
+        for sale in tuple(self._turns):
+            if self._books.sales.get(sale.deal_id) is sale and not sale.lifecycle.is_over:
+                step += self._cut(sale)
+        self._over = True
+        return step + Step(events=(SessionFailed(code=code, detail=detail, retry_after_s=None, by_peer=by_peer),))
+
+    # time
+
+    def next_deadline(self) -> float | None:
+        """When ``tick`` is due, in the caller's clock."""
+        if self._over:
+            return None
+        if self._their_hello is None:
+            return self._opened_at + HELLO_DUE_S
+        dues = [self._payment_due(sale) for sale in self._turns if sale.in_flight]
+        return min(dues, default=None)
+
+    def tick(self, now: float) -> Step:
+        """Act on deadlines that have passed."""
+        deadline = self.next_deadline()
+        if deadline is None or now < deadline:
+            return NOTHING
+        if self._their_hello is None:
+            return self.fail(RemoteProtocolError(ErrorCode.HELLO_TIMEOUT), now)
+        return self.fail(RemoteProtocolError(ErrorCode.PAYMENT_TIMEOUT, f"nothing was paid for {PAYMENT_DUE_S:.0f} s"), now)
+
+    def _payment_due(self, sale: Sale) -> float:
+        return sale.unpaid_since + PAYMENT_DUE_S + floor_div(max(0, sale.unpaid_bytes), LINK_RATE_MIN)
+
+    def _refusal(
+        self, error: RetrievalError, *, query_id: int | None = None, deal_id: bytes | None = None, channel_id: bytes | None = None
+    ) -> Step:
+        word = Refuse(
+            code=error.code,
+            detail=error.detail,
+            retry_after_s=error.retry_after_s,
+            query_id=query_id,
+            deal_id=deal_id,
+            channel_id=channel_id,
+        )
+        return Step(messages=(word,))
+
+
+def _code(number: int) -> ErrorCode:
+    """A code as the peer gave it; numbers of a later version count as internal to them."""
+    try:
+        return ErrorCode(number)
+    except ValueError:
+        return ErrorCode.INTERNAL

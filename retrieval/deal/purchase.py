@@ -1,0 +1,168 @@
+"""One deal as the client sees it: what was verified, what was paid, what may still come."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from retrieval._native import BlockStatus
+from retrieval.cid import Cid
+from retrieval.dag.walk import Walk
+from retrieval.deal import postings, terms
+from retrieval.deal.records import ChannelRecord, DealRecord, LineRecord, record
+from retrieval.deal.sale import position_of
+from retrieval.deal.states import PURCHASE, Lifecycle, PurchaseEvent, PurchaseState
+from retrieval.deal.step import NOTHING, Step
+from retrieval.errors import ErrorCode, RemoteProtocolError
+from retrieval.ledger.journal import Record
+from retrieval.ledger.transfers import Transfer
+from retrieval.payment.accumulator import Accumulator
+from retrieval.payment.channel import credit
+from retrieval.wire import shape
+from retrieval.wire.framing import Block
+from retrieval.wire.messages import DealId, Quote, SignedReceipt, VoucherFields
+from retrieval.wire.receipt import NO_RECEIPT, Receipt
+
+
+@dataclass(slots=True, kw_only=True)
+class SpendingLine:
+    """What the client knows of one channel, or of one provider while nothing costs anything."""
+
+    key: bytes
+    channel: ChannelRecord | None = None
+    best: VoucherFields | None = None
+    """The last voucher that counts. All we have signed lies at or below what we have verified."""
+    paid_bytes: int = 0
+    purchases: dict[DealId, Purchase] = field(default_factory=dict)
+    """Deals of this line without an outcome."""
+
+    @property
+    def best_amount(self) -> int:
+        return self.best.amount if self.best else 0
+
+    @property
+    def credit(self) -> int:
+        """What the deposit still covers beyond vouchers and the deals that are open."""
+        if self.channel is None:
+            return 0
+        return credit(
+            balance=self.channel.balance,
+            total_claimed=self.channel.total_claimed,
+            best_voucher=self.best_amount,
+            open_windows_price=self.reserved,
+        )
+
+    @property
+    def reserved(self) -> int:
+        """What the open deals may still cost."""
+        return sum(purchase.reserved_amount for purchase in self.purchases.values())
+
+    def channel_seen(self, channel: ChannelRecord, now: float) -> Step:
+        """Adopt what the chain says of the channel, or the provider's confirmation of it."""
+        before, self.channel = self.channel, channel
+        if before == channel:
+            return NOTHING
+        moved = postings.chain_moved(self.key, before, channel, promised=self.best_amount, reserved=self.reserved, now_ms=int(now * 1000))
+        return Step(records=tuple(moved))
+
+    def to_record(self) -> Record:
+        return record(self.key, LineRecord(best=self.best, paid_bytes=self.paid_bytes, written_off_bytes=0))
+
+
+class Purchase:
+    """Mutable; changed only by ``ClientSession`` and by its own few verbs."""
+
+    def __init__(self, deal_id: DealId, deal: DealRecord, line: SpendingLine, walk: Walk, *, start: PurchaseState) -> None:
+        """``walk`` stands where the deal begins: behind ``quote.cursor`` blocks."""
+        self.deal_id = deal_id
+        self.deal = deal
+        self.quote = shape.decode(Quote, deal.quote.body)
+        self.line = line
+        self.rate = terms.Rate(price_per_gib=self.quote.price_per_gib, flat_fee=self.quote.flat_fee)
+        self.lifecycle: Lifecycle[PurchaseState, PurchaseEvent] = Lifecycle(PURCHASE, start)
+        self.walk = walk
+        assert walk.n_blocks == self.quote.cursor
+        self.verified_bytes = 0
+        self.verified_blocks = 0
+        self.accumulator = Accumulator()
+        """Over the verified blocks."""
+        self.paid = terms.Position()
+        self.last_receipt: SignedReceipt | None = None
+        self.prev: bytes = NO_RECEIPT
+        self.reservation: Transfer | None = None
+        self.progress_at = 0.0
+        self.unpaid_since = 0.0
+
+    @classmethod
+    def restore(cls, deal_id: DealId, deal: DealRecord, receipt: SignedReceipt | None, line: SpendingLine, walk: Walk) -> Purchase:
+        """A deal that was cut off. The caller then steps ``walk`` over the blocks it still has, with ``hold``."""
+        purchase = cls(deal_id, deal, line, walk, start=PurchaseState.INTERRUPTED)
+        if receipt is not None:
+            body = Receipt.decode(receipt.body)
+            purchase.paid, purchase.last_receipt, purchase.prev = position_of(body), receipt, body.prev
+        line.purchases[deal_id] = purchase
+        return purchase
+
+    @property
+    def state(self) -> PurchaseState:
+        return self.lifecycle.state
+
+    @property
+    def reserved_amount(self) -> int:
+        return self.reservation.amount if self.reservation else 0
+
+    @property
+    def unpaid_bytes(self) -> int:
+        """Verified, and not in any receipt."""
+        return self.verified_bytes - self.paid.n_bytes
+
+    @property
+    def may_resume(self) -> bool:
+        """Whether everything a receipt was given for is still here."""
+        return self.verified_blocks >= self.paid.n_blocks and self.verified_bytes >= self.paid.n_bytes
+
+    def hold(self, payload: bytes) -> None:
+        """Count a block that was verified before and is still in the store."""
+        cid = self.walk.expected
+        assert cid is not None
+        self._count(cid, payload)
+
+    def verify(self, block: Block, now: float) -> None:
+        """Take a block, or raise ``RemoteProtocolError`` and take nothing: hash first, then place, then the quote's bounds."""
+        if block.status is not BlockStatus.OK:
+            raise RemoteProtocolError(_ERROR_OF_STATUS[block.status], f"block {block.index}")
+        if block.index != self.verified_blocks or block.cid != self.walk.expected:
+            raise RemoteProtocolError(ErrorCode.UNEXPECTED_BLOCK, f"block {block.index} came where {self.verified_blocks} was due")
+        size = len(block.payload)
+        if self.verified_bytes + size > self.quote.n_bytes or self.verified_blocks + 1 > self.quote.n_blocks:
+            raise RemoteProtocolError(ErrorCode.QUOTE_EXCEEDED, f"more than {self.quote.n_bytes} bytes in {self.quote.n_blocks} blocks")
+        if self.unpaid_bytes == 0:
+            self.unpaid_since = now
+        self._count(block.cid, block.payload)
+        self.progress_at = now
+
+    def _count(self, cid: Cid, payload: bytes) -> None:
+        self.walk.advance(payload)
+        self.accumulator.append(cid)
+        self.verified_bytes += len(payload)
+        self.verified_blocks += 1
+
+    def next_receipt(self, *, channel_amount: int, now: float) -> Receipt:
+        """The receipt for everything verified so far."""
+        return Receipt(
+            deal_id=self.deal_id,
+            root=self.accumulator.root(),
+            prev=self.prev,
+            n_bytes=self.verified_bytes,
+            n_blocks=self.verified_blocks,
+            deal_amount=self.rate.owed(self.verified_bytes),
+            channel_amount=channel_amount,
+            sequence=self.paid.sequence + 1,
+            time=int(now),
+        )
+
+
+_ERROR_OF_STATUS = {
+    BlockStatus.CORRUPT: ErrorCode.CORRUPT_BLOCK,
+    BlockStatus.UNSUPPORTED_HASH: ErrorCode.UNSUPPORTED_CODEC,
+    BlockStatus.MALFORMED: ErrorCode.MALFORMED_FRAME,
+}

@@ -1,0 +1,141 @@
+"""What the journal keeps of channels and deals. Each record is the newest word on its subject, so state is the last record of each.
+
+A record's kind is also the name of the table that holds the newest body of each subject; ``Balances`` of the ledger are the fold of
+the transfer records. ``retrieval.ledger.journal`` chains and stores them, and knows nothing of what they say.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum
+
+from retrieval.ledger.journal import Record, RecordKind
+from retrieval.units import SIZE_BYTES_MAX
+from retrieval.wire import shape
+from retrieval.wire.messages import (
+    CHANNEL_CONFIG_SIZE,
+    DETAIL_MAX,
+    PEER_ID_SIZE,
+    Selection,
+    SessionKeyFields,
+    Signed,
+    SignedReceipt,
+    VoucherFields,
+)
+from retrieval.wire.shape import blob, flag, nested, text, uint, wire
+
+_bytes = uint(SIZE_BYTES_MAX)
+_time_ms = uint(1 << 53)
+
+
+class Outcome(IntEnum):
+    """How a deal ended. Every accepted deal has exactly one."""
+
+    DONE = 1
+    CANCELLED = 2
+    REFUSED = 3
+    FAILED = 4
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChannelRecord:
+    """A channel as the chain and its owner describe it. Subject: the channel id."""
+
+    config: bytes = wire(1, blob(CHANNEL_CONFIG_SIZE))
+    chain_id: int = wire(2, uint())
+    contract: bytes = wire(3, blob(20))
+    peer: bytes = wire(4, blob(PEER_ID_SIZE))
+    """The other party: the client that may spend (provider's journal), or the provider (client's journal)."""
+    session_key: SessionKeyFields = wire(5, nested(SessionKeyFields))
+    balance: int = wire(6, shape.amount)
+    """Deposits the contract holds for the channel; claims do not reduce it."""
+    total_claimed: int = wire(7, shape.amount)
+    closing: bool = wire(8, flag)
+    """Whether a withdrawal has begun: no more credit."""
+    withdraw_at: int = wire(9, uint(1 << 40))
+    """Block timestamp from which the withdrawal can be finalized; 0 when none has begun."""
+    address: str = wire(10, text(512))
+    """The provider's multiaddr as last used (client's journal), else empty."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LineRecord:
+    """The running totals between us and one payer. Subject: the channel id, or the peer id where nothing is paid."""
+
+    best: VoucherFields | None = wire(1, nested(VoucherFields), optional=True)
+    paid_bytes: int = wire(2, _bytes)
+    written_off_bytes: int = wire(3, _bytes)
+    """Sent and never paid, forgiven up to one first window; paid bytes make room again."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DealRecord:
+    """A deal as it was agreed. Subject: the deal id."""
+
+    selection: Selection = wire(1, nested(Selection))
+    quote: Signed = wire(2, nested(Signed))
+    accept: Signed = wire(3, nested(Signed))
+    peer: bytes = wire(4, blob(PEER_ID_SIZE))
+    """The other party."""
+    line_key: bytes = wire(5, blob(32, PEER_ID_SIZE))
+    opened_ms: int = wire(6, _time_ms)
+    expires_ms: int = wire(7, _time_ms)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SentRecord:
+    """How much of a deal had been sent when it was cut off (provider's journal). Subject: the deal id."""
+
+    n_bytes: int = wire(1, _bytes)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReceiptRecord:
+    """The newest receipt of a deal. Subject: the deal id."""
+
+    receipt: SignedReceipt = wire(1, nested(SignedReceipt))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OutcomeRecord:
+    """How a deal ended. Subject: the deal id."""
+
+    outcome: int = wire(1, uint(4, least=1))
+    code: int = wire(2, uint(999))
+    """The registered error, 0 where there was none."""
+    n_bytes: int = wire(3, _bytes)
+    n_blocks: int = wire(4, _bytes)
+    amount: int = wire(5, shape.amount)
+    done: Signed | None = wire(6, nested(Signed), optional=True)
+    detail: str = wire(7, text(DETAIL_MAX))
+    ended_ms: int = wire(8, _time_ms)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClaimRecord:
+    """A claim on chain. Subject: the channel id. Written before the transaction with ``transaction`` empty, and after it with its hash."""
+
+    amount: int = wire(1, shape.amount)
+    """The channel's claimed total after it."""
+    transaction: bytes = wire(2, blob(0, 32))
+    settled: int = wire(3, shape.amount)
+    """What the settlement that followed moved to the receiver, over all channels of the batch."""
+
+
+Body = ChannelRecord | LineRecord | DealRecord | SentRecord | ReceiptRecord | OutcomeRecord | ClaimRecord
+
+KIND_OF_BODY: dict[type[Body], RecordKind] = {
+    ChannelRecord: RecordKind.CHANNEL,
+    LineRecord: RecordKind.LINE,
+    DealRecord: RecordKind.DEAL,
+    SentRecord: RecordKind.SENT,
+    ReceiptRecord: RecordKind.RECEIPT,
+    OutcomeRecord: RecordKind.OUTCOME,
+    ClaimRecord: RecordKind.CLAIM,
+}
+BODY_OF_KIND = {kind: body for body, kind in KIND_OF_BODY.items()}
+
+
+def record(subject: bytes, body: Body) -> Record:
+    """The journal record of a body."""
+    return Record(kind=KIND_OF_BODY[type(body)], subject=subject, body=shape.encode(body))

@@ -1,0 +1,220 @@
+"""One deal as the provider sees it: what was sent, what was receipted, what is reserved for it."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+from typing import Final
+
+from retrieval.cid import Cid
+from retrieval.dag.walk import Walk
+from retrieval.deal import terms
+from retrieval.deal.line import CreditLine
+from retrieval.deal.records import DealRecord, SentRecord, record
+from retrieval.deal.states import SALE, Lifecycle, SaleEvent, SaleState
+from retrieval.errors import ErrorCode, RemoteProtocolError
+from retrieval.ledger.journal import Record
+from retrieval.ledger.transfers import Transfer
+from retrieval.payment.accumulator import Accumulator
+from retrieval.wire import shape
+from retrieval.wire.messages import Acceptance, DealId, Quote, Scope, SignedReceipt
+from retrieval.wire.receipt import NO_RECEIPT, Receipt
+
+IN_FLIGHT_BLOCKS_MAX: Final = 16_384
+"""Sent blocks of one deal without a receipt. Bounds memory where blocks are tiny; the client pays after 250 ms anyway."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """A block on its way."""
+
+    cid: Cid
+    size: int
+
+
+class Sale:
+    """Mutable; changed only by ``ProviderSession`` and by its own few verbs."""
+
+    def __init__(self, deal_id: DealId, terms_agreed: DealRecord, line: CreditLine, *, start: SaleState) -> None:
+        self.deal_id = deal_id
+        self.deal = terms_agreed
+        self.quote = shape.decode(Quote, terms_agreed.quote.body)
+        self.acceptance = shape.decode(Acceptance, terms_agreed.accept.body)
+        self.line = line
+        self.rate = terms.Rate(price_per_gib=self.quote.price_per_gib, flat_fee=self.quote.flat_fee)
+        self.lifecycle: Lifecycle[SaleState, SaleEvent] = Lifecycle(SALE, start)
+        self.position = terms.Position()
+        self.released_bytes = 0
+        """Receipted bytes whose receipt is on disk: what opens the window again."""
+        self.last_receipt: SignedReceipt | None = None
+        self.sent_bytes = 0
+        self.in_flight: deque[Sent] = deque()
+        self.accumulator = Accumulator()
+        """Over the receipted blocks."""
+        self.prev: bytes = NO_RECEIPT
+        self.reservation: Transfer | None = None
+        self.unpaid_since = 0.0
+        self.walk: Walk | None = None
+        self._to_skip = 0
+        self._stepped = 0
+        self._lost_from = 0
+        self.held: tuple[Cid, bytes] | None = None
+
+    @property
+    def state(self) -> SaleState:
+        return self.lifecycle.state
+
+    @property
+    def unpaid_bytes(self) -> int:
+        return self.sent_bytes - self.released_bytes
+
+    @property
+    def reserved_amount(self) -> int:
+        return self.reservation.amount if self.reservation else 0
+
+    @property
+    def is_skipping(self) -> bool:
+        """Whether blocks the client already holds are still being stepped over."""
+        return self.walk is not None and self._stepped < self._to_skip
+
+    @property
+    def n_sent_blocks(self) -> int:
+        return self.position.n_blocks + len(self.in_flight)
+
+    @property
+    def is_all_sent(self) -> bool:
+        return self.walk is not None and not self.is_skipping and self.walk.done and self.held is None
+
+    # setting out
+
+    def set_out(self, cursor: int) -> None:
+        """Begin, or begin again, where the client's verified blocks end.
+
+        Raises ``RemoteProtocolError(invalid_cursor)`` when the client takes back what it gave a receipt for.
+        """
+        if cursor < self.position.n_blocks:
+            raise RemoteProtocolError(ErrorCode.INVALID_CURSOR, f"block {cursor} is before the last receipt's {self.position.n_blocks}")
+        if cursor > self.quote.n_blocks:
+            raise RemoteProtocolError(ErrorCode.INVALID_CURSOR, f"block {cursor} is beyond the quote's {self.quote.n_blocks}")
+        selection = self.deal.selection
+        self.walk = Walk(Cid(selection.root), path=selection.path, scope=Scope(selection.scope))
+        self._to_skip = self.quote.cursor + cursor
+        self._stepped = 0
+        self._lost_from = self.sent_bytes
+        self.held = None
+        self.in_flight.clear()
+        self.sent_bytes = 0
+        self.accumulator = Accumulator()
+        if self._to_skip == 0:
+            self._arrive()
+
+    def step_over(self, payload: bytes | None, size: int) -> None:
+        """Step over a block the client has. Those beyond the last receipt count as sent: their payment is still due."""
+        assert self.walk is not None
+        assert self.is_skipping
+        cid = self.walk.expected
+        assert cid is not None
+        if payload is None:
+            self.walk.skip(size)
+        else:
+            self.walk.advance(payload)
+        if self._stepped >= self.quote.cursor:
+            if self._stepped - self.quote.cursor < self.position.n_blocks:
+                self.accumulator.append(cid)
+            else:
+                self.in_flight.append(Sent(cid, size))
+                self._check_claimed()
+            self.sent_bytes += size
+        self._stepped += 1
+        if self._stepped == self._to_skip:
+            self._arrive()
+        elif self.walk.done:
+            raise RemoteProtocolError(ErrorCode.INVALID_CURSOR, "it lies behind the selection's end")
+
+    def _check_claimed(self) -> None:
+        if self.sent_bytes - self.position.n_bytes > self.quote.window_max or len(self.in_flight) > IN_FLIGHT_BLOCKS_MAX:
+            raise RemoteProtocolError(ErrorCode.INVALID_CURSOR, "it claims more unpaid blocks than a window holds")
+
+    def _arrive(self) -> None:
+        """The client's position is reached: what was sent beyond it was lost on the way."""
+        self.line.write_off(max(0, self._lost_from - max(self.sent_bytes, self.released_bytes)))
+        assert self.sent_bytes >= self.position.n_bytes, "receipted blocks weigh less than their receipt says"
+
+    # sending
+
+    def wants_only_size(self) -> bool:
+        """Whether the next block is stepped over and decides nothing, so that its payload need not be read."""
+        assert self.walk is not None
+        return self.is_skipping and not self.walk.needs_payload
+
+    def obstacle(self, size: int) -> ErrorCode | None:
+        """Why a block of ``size`` bytes may not leave, or None. ``WINDOW_EXCEEDED`` passes with the next payment; the rest do not."""
+        if self.quote.n_bytes < self.sent_bytes + size:
+            return ErrorCode.QUOTE_EXCEEDED
+        if not self.line.has_room(size) or len(self.in_flight) >= IN_FLIGHT_BLOCKS_MAX:
+            return ErrorCode.WINDOW_EXCEEDED
+        owed = self.rate.owed(self.sent_bytes + size)
+        if owed - self.position.deal_amount > self.reserved_amount:
+            return ErrorCode.CHANNEL_UNFUNDED if self.unpaid_bytes == 0 else ErrorCode.WINDOW_EXCEEDED
+        if owed > self.acceptance.spend_max:
+            return ErrorCode.OVER_BUDGET if self.unpaid_bytes == 0 else ErrorCode.WINDOW_EXCEEDED
+        return None
+
+    def sent(self, cid: Cid, size: int, now: float) -> int:
+        """Count a block as sent; returns its index in the deal."""
+        index = self.n_sent_blocks
+        if not self.in_flight:
+            self.unpaid_since = now
+        self.in_flight.append(Sent(cid, size))
+        self.sent_bytes += size
+        return index
+
+    def price_of_window(self) -> int:
+        """What the next window of this deal costs beyond what is receipted: the sum to reserve."""
+        ahead = min(self.line.window, self.quote.n_bytes - self.position.n_bytes)
+        ahead = max(ahead, self.sent_bytes - self.position.n_bytes)
+        return self.rate.owed(self.position.n_bytes + ahead) - self.position.deal_amount
+
+    # receipts
+
+    def check_receipt(self, receipt: Receipt) -> int:
+        """Check that a receipt covers a prefix of what was sent; returns how many blocks in flight it covers.
+
+        Raises ``RemoteProtocolError(bad_receipt)``.
+        """
+        n_new = receipt.n_blocks - self.position.n_blocks
+        if not 0 < n_new <= len(self.in_flight):
+            raise RemoteProtocolError(ErrorCode.BAD_RECEIPT, f"it counts {receipt.n_blocks} blocks, {self.n_sent_blocks} were sent")
+        covered = [self.in_flight[n] for n in range(n_new)]
+        if receipt.n_bytes != self.position.n_bytes + sum(sent.size for sent in covered):
+            raise RemoteProtocolError(ErrorCode.BAD_RECEIPT, f"its {receipt.n_blocks} blocks do not weigh {receipt.n_bytes} bytes")
+        reached = self.accumulator.copy()
+        reached.append_many([sent.cid for sent in covered])
+        if receipt.root != reached.root():
+            raise RemoteProtocolError(ErrorCode.BAD_RECEIPT, "its root is not that of the blocks sent")
+        if self.last_receipt is not None and receipt.prev != self.prev:
+            raise RemoteProtocolError(ErrorCode.BAD_RECEIPT, "its prev changed within the deal")
+        return n_new
+
+    def apply_receipt(self, receipt: Receipt, signed: SignedReceipt, now: float) -> None:
+        """Move the position; ``check_receipt`` has been asked."""
+        for _ in range(receipt.n_blocks - self.position.n_blocks):
+            self.accumulator.append(self.in_flight.popleft().cid)
+        self.position = position_of(receipt)
+        self.last_receipt = signed
+        self.prev = receipt.prev
+        self.unpaid_since = now
+
+    # parting
+
+    def forgive(self) -> None:
+        """What is unpaid has been written off: it no longer fills the window."""
+        self.sent_bytes = self.released_bytes
+        self.in_flight.clear()
+
+    def to_sent_record(self) -> Record:
+        return record(self.deal_id, SentRecord(n_bytes=self.sent_bytes))
+
+
+def position_of(receipt: Receipt) -> terms.Position:
+    return terms.Position(n_bytes=receipt.n_bytes, n_blocks=receipt.n_blocks, deal_amount=receipt.deal_amount, sequence=receipt.sequence)

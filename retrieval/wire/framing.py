@@ -1,0 +1,139 @@
+"""Frames: how messages and blocks share one stream of bytes.
+
+A frame is ``uvarint length ‖ type byte ‖ body``; the length counts the type byte and the body. The types and the bodies of control
+messages are in ``retrieval.wire.messages``. The body of a block frame is no CBOR, so that the payload goes out as it lies in the store:
+
+======== ==========================================================
+bytes    field
+======== ==========================================================
+16       deal id
+4        index of the block in the deal, big-endian, from 0
+1        length of the CID
+n        CID, binary
+rest     payload
+======== ==========================================================
+
+Limits: a control body has at most 64 KiB, a block's payload at most 2 MiB. Blocks are verified as they are split off, many in one
+call of the C core, without a Python object for what is not wanted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final
+
+from retrieval import _native
+from retrieval._native import BlockStatus, Stop
+from retrieval.cid import Cid
+from retrieval.errors import ErrorCode, RemoteProtocolError
+from retrieval.wire import shape
+from retrieval.wire.messages import BLOCK_SIZE_MAX, MESSAGE_OF_TYPE, TYPE_OF_MESSAGE, DealId, FrameType, Message
+
+FRAMES_PER_CALL: Final = 256
+"""Frames split off in one call: a window of small blocks, or one read of large ones."""
+FRAME_SIZE_MAX: Final = _native.BLOCK_BODY_SIZE_MAX + 1 + 9
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """A block as it came, and what the check against its CID said."""
+
+    deal_id: DealId
+    index: int
+    cid: Cid
+    payload: bytes
+    status: BlockStatus
+
+
+def encode_frame(message: Message) -> bytes:
+    """One control message as a frame."""
+    body = shape.encode(message)
+    return _native.encode_uvarint(1 + len(body)) + bytes((TYPE_OF_MESSAGE[type(message)],)) + body
+
+
+def block_head(deal_id: DealId, index: int, cid: Cid, payload_size: int) -> bytes:
+    """What goes before a block's payload on the wire."""
+    assert payload_size <= BLOCK_SIZE_MAX
+    body_size = 21 + len(cid) + payload_size
+    return b"".join(
+        (
+            _native.encode_uvarint(1 + body_size),
+            bytes((FrameType.BLOCK,)),
+            deal_id,
+            index.to_bytes(4, "big"),
+            bytes((len(cid),)),
+            cid,
+        )
+    )
+
+
+class FrameDecoder:
+    """Splits received bytes into messages and runs of verified blocks. Holds at most one incomplete frame beyond what it was fed."""
+
+    def __init__(self) -> None:
+        self._buffer = bytearray()
+
+    @property
+    def is_midway(self) -> bool:
+        """Whether a frame has begun and not ended: a stream that stops now was cut."""
+        return bool(self._buffer)
+
+    def feed(self, data: bytes) -> Iterator[Message | list[Block]]:
+        """Add bytes and take what is complete. Raises ``RemoteProtocolError``; the stream cannot be read on after that.
+
+        The iterator must be exhausted before the next call.
+        """
+        self._buffer += data
+        at = 0
+        try:
+            while at < len(self._buffer):
+                table, n_blocks, at, stop = _native.verify_frames(self._buffer, at, FRAMES_PER_CALL)
+                if n_blocks:
+                    yield self._blocks(table)
+                if stop == Stop.OTHER_FRAME:
+                    message, at = self._control(at)
+                    yield message
+                elif stop != Stop.FULL:
+                    _require_more(stop)
+                    return
+        finally:
+            del self._buffer[:at]
+
+    def _blocks(self, table: bytes) -> list[Block]:
+        with memoryview(self._buffer) as view:
+            return [
+                Block(
+                    DealId(bytes(view[row.deal_id_start : row.deal_id_start + 16])),
+                    row.block_index,
+                    Cid(bytes(view[row.cid_start : row.payload_start])),
+                    bytes(view[row.payload_start : row.payload_end]),
+                    BlockStatus(row.status),
+                )
+                for row in _native.block_rows(table)
+            ]
+
+    def _control(self, at: int) -> tuple[Message, int]:
+        table, n_frames, _, stop = _native.scan_frames(self._buffer, at, 1)
+        if not n_frames:
+            _require_more(stop)
+        (row,) = _native.frame_rows(table)
+        body = bytes(memoryview(self._buffer)[row.body_start : row.body_end])
+        try:
+            cls = MESSAGE_OF_TYPE[FrameType(row.type)]
+        except (ValueError, KeyError) as error:
+            raise RemoteProtocolError(ErrorCode.MALFORMED_FRAME, f"frame type {row.type} is unknown") from error
+        return shape.decode(cls, body), row.body_end
+
+
+def _require_more(stop: int) -> None:
+    """Return when more bytes are awaited; raise when no bytes could mend it."""
+    match Stop(stop):
+        case Stop.FRAME_TOO_LARGE:
+            raise RemoteProtocolError(ErrorCode.FRAME_TOO_LARGE, "a control message has at most 64 KiB")
+        case Stop.BLOCK_TOO_LARGE:
+            raise RemoteProtocolError(ErrorCode.BLOCK_TOO_LARGE, "a block has at most 2 MiB")
+        case Stop.MALFORMED_FRAME:
+            raise RemoteProtocolError(ErrorCode.MALFORMED_FRAME, "its length is not a uvarint of at least 1")
+        case _:
+            return
