@@ -15,8 +15,6 @@ from retrieval.dag.pb import PBLink, PBNode
 from retrieval.dag.protobuf import malformed
 from retrieval.dag.unixfs import NodeType, UnixfsNode
 
-DIRECTORY_BLOCK_SIZE_MAX: Final = 256 << 10
-"""Bytes of the one-block form above which a directory is sharded: IPIP-499, ``unixfs-v1-2025``, estimated by block bytes."""
 _SHARD: Final = Shard(256)
 _DIRECTORY_DATA: Final = unixfs.encode(UnixfsNode(type=NodeType.DIRECTORY))
 
@@ -26,12 +24,15 @@ LoadBlock = Callable[[Cid], bytes]
 """Fetches a block's payload, or raises."""
 
 
-def build(links: Sequence[PBLink], put: PutBlock) -> PBLink:
-    """Store a directory of these entries; returns the nameless link to it, with its cumulative size."""
+def build(links: Sequence[PBLink], put: PutBlock, block_bytes_max: int) -> PBLink:
+    """Store a directory of these entries, sharded where one block would be above ``block_bytes_max`` (IPIP-499, ``block-bytes``).
+
+    Returns the nameless link to it, with its cumulative size.
+    """
     size = len(pb.encode((), _DIRECTORY_DATA))
     for link in links:
         size += pb.encoded_link_size(link)
-        if size > DIRECTORY_BLOCK_SIZE_MAX:
+        if size > block_bytes_max:
             return _build_shard(links, 0, put)
     return _put_node(pb.encode(links, _DIRECTORY_DATA), links, put)
 

@@ -21,28 +21,38 @@ from retrieval.errors import ErrorCode, LocalProtocolError
 from retrieval.store.batch import BatchWriter
 from retrieval.store.blocks import BlockStore, Root
 
-CHUNK_BYTES: Final = 1 << 20
-LINKS_PER_NODE: Final = 1024
-
 ENTRIES_MAX: Final = 1 << 20  # names of one directory, which are held in memory
-DIRECTORY_DEPTH_MAX: Final = 64  # nested directories; a deeper tree could not be asked for by path (PATH_NAMES_MAX)
+DIRECTORY_DEPTH_MAX: Final = 64  # nested directories; each level of an export holds a descriptor
 
 
-def import_path(store: BlockStore, path: str | os.PathLike[str]) -> Root:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Profile:
+    """What decides a root CID besides the content (IPIP-499)."""
+
+    chunk_bytes: int
+    links_per_node: int
+    directory_block_bytes_max: int
+    """Size of a directory's one-block form above which it is sharded."""
+
+
+UNIXFS_V1_2025: Final = Profile(chunk_bytes=1 << 20, links_per_node=1024, directory_block_bytes_max=256 << 10)
+
+
+def import_path(store: BlockStore, path: str | os.PathLike[str], profile: Profile = UNIXFS_V1_2025) -> Root:
     """Put a file, symlink or directory into the store; returns its root, not yet pinned.
 
     Raises ``LocalProtocolError``: ``file_unreadable`` (also for sockets and devices), ``dag_too_large``, ``store_full``, ``disk_full``.
     Blocks written before an error stay, harmless and unpinned.
     """
     encoded = os.path.abspath(os.fsencode(path))
-    importer = _Importer(store)
+    importer = _Importer(store, profile)
     imported = importer.entry(encoded, os.path.basename(encoded), 0)
     return importer.root(imported, os.fsdecode(os.path.basename(encoded)))
 
 
-def import_stream(store: BlockStore, stream: BinaryIO, name: str) -> Root:
+def import_stream(store: BlockStore, stream: BinaryIO, name: str, profile: Profile = UNIXFS_V1_2025) -> Root:
     """Put what ``stream`` yields into the store as one file. Raises as ``import_path`` does."""
-    importer = _Importer(store)
+    importer = _Importer(store, profile)
     return importer.root(importer.file(stream), name)
 
 
@@ -59,7 +69,8 @@ class _Imported:
 class _Importer:
     """One import: the blocks it made, each counted once."""
 
-    def __init__(self, store: BlockStore) -> None:
+    def __init__(self, store: BlockStore, profile: Profile) -> None:
+        self._profile = profile
         self._writer = BatchWriter(store)
         self._seen: set[Cid] = set()
         self._n_bytes = 0
@@ -88,11 +99,11 @@ class _Importer:
         """Import a file as a balanced tree over its chunks; a file of one chunk is that chunk."""
         levels: list[list[_Imported]] = [[]]  # finished nodes that still want a parent, leaves first
         while True:
-            chunk = stream.read(CHUNK_BYTES)
+            chunk = stream.read(self._profile.chunk_bytes)
             if not chunk and levels[0]:
                 break
             self._append(levels, 0, _Imported(self._put(RAW, chunk), len(chunk), len(chunk)))
-            if len(chunk) < CHUNK_BYTES:
+            if len(chunk) < self._profile.chunk_bytes:
                 break
         level = 0
         while level < len(levels) - 1 or len(levels[level]) > 1:
@@ -113,7 +124,7 @@ class _Importer:
             imported = self.entry(os.path.join(path, name), os.path.join(shown, name), depth + 1)
             links.append(PBLink(imported.cid, name, imported.tsize))
             file_bytes += imported.file_bytes
-        link = directory.build(links, self._put)
+        link = directory.build(links, self._put, self._profile.directory_block_bytes_max)
         assert link.tsize is not None
         return _Imported(link.cid, link.tsize, file_bytes)
 
@@ -121,7 +132,7 @@ class _Importer:
         """Add a finished node to its level, closing the level first when it is full."""
         if level == len(levels):
             levels.append([])
-        if len(levels[level]) == LINKS_PER_NODE:
+        if len(levels[level]) == self._profile.links_per_node:
             self._close(levels, level)
         levels[level].append(node)
 

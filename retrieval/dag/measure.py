@@ -18,7 +18,7 @@ from retrieval.dag.importer import DIRECTORY_DEPTH_MAX
 from retrieval.dag.walk import BLOCKS_MAX, Walk, fast_forward
 from retrieval.errors import ErrorCode, RemoteProtocolError
 from retrieval.store.blocks import BlockStore, Root
-from retrieval.wire.messages import Scope
+from retrieval.wire.messages import BLOCK_SIZE_MAX, Scope
 
 VISITED_BLOCKS_MAX: Final = 1024  # blocks an unpaid question may make us look at (PROTOCOL.md, "Deals, resume, never pay twice")
 LINK_SIZE_MIN: Final = 38  # bytes that a link to a sha2-256 block takes in its node: two heads and 34 bytes of CID
@@ -83,7 +83,7 @@ def _claimed(walk: Walk) -> tuple[int, int] | None:
         if link.kind is BlockKind.INLINE_LEAF:
             continue
         if link.kind is BlockKind.LEAF:
-            n_bytes += pb.BLOCK_SIZE_MAX if link.tsize is None else min(link.tsize, pb.BLOCK_SIZE_MAX)
+            n_bytes += BLOCK_SIZE_MAX if link.tsize is None else min(link.tsize, BLOCK_SIZE_MAX)
             n_blocks += 1
             continue
         if not link.tsize:

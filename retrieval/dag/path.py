@@ -7,12 +7,9 @@ delivered is one thing.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final
 
 from retrieval.errors import ErrorCode, RemoteProtocolError
-
-NAME_SIZE_MAX: Final = 255  # bytes; NAME_MAX of every common file system
-PATH_NAMES_MAX: Final = 64
+from retrieval.wire.messages import PATH_SEGMENT_MAX, PATH_SEGMENTS_MAX
 
 
 def parse_path(text: str) -> tuple[str, ...]:
@@ -24,8 +21,8 @@ def parse_path(text: str) -> tuple[str, ...]:
 
 def encode_path(path: Sequence[str]) -> list[bytes]:
     """The names as they stand in directories. Raises ``RemoteProtocolError(invalid_path)``."""
-    if len(path) > PATH_NAMES_MAX:
-        raise RemoteProtocolError(ErrorCode.INVALID_PATH, f"the path has {len(path)} names, the limit is {PATH_NAMES_MAX}")
+    if len(path) > PATH_SEGMENTS_MAX:
+        raise RemoteProtocolError(ErrorCode.INVALID_PATH, f"the path has {len(path)} names, the limit is {PATH_SEGMENTS_MAX}")
     return [_encode_name(name) for name in path]
 
 
@@ -41,4 +38,4 @@ def _encode_name(name: str) -> bytes:
 
 def is_plain_name(name: bytes) -> bool:
     """Whether a file could be called this, in its own directory and nowhere else."""
-    return 0 < len(name) <= NAME_SIZE_MAX and name not in (b".", b"..") and b"/" not in name and b"\0" not in name
+    return 0 < len(name) <= PATH_SEGMENT_MAX and name not in (b".", b"..") and b"/" not in name and b"\0" not in name

@@ -15,8 +15,8 @@ from typing import Final
 from retrieval import _native
 from retrieval.cid import CID_SIZE_MAX, Cid
 from retrieval.dag.protobuf import BYTES, VARINT, bytes_field, malformed, read_varint, varint, varint_field
+from retrieval.wire.messages import BLOCK_SIZE_MAX
 
-BLOCK_SIZE_MAX: Final = 2 << 20  # bytes; the largest block the Bitswap and trustless gateway specifications let peers expect
 NODE_LINKS_MAX: Final = 1 << 16  # links of one node; 2 MiB hold 61,000 of the smallest sha2-256 links
 LINK_NAME_SIZE_MAX: Final = 1024  # bytes; file systems stop at 255, a HAMT shard puts a few before that
 TSIZE_MAX: Final = (1 << 63) - 1
