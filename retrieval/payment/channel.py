@@ -184,7 +184,7 @@ class ChannelTerms:
 
 
 def check_config(config: ChannelConfig, terms: ChannelTerms, claimed_id: ChannelId) -> None:
-    """Judge what a channel is made of: the first half of the acceptance policy, in its order of precedence (PROTOCOL.md, "Money").
+    """Judge what a channel is made of: the first part of the acceptance policy, in its order of precedence (PROTOCOL.md, "Money").
 
     ``claimed_id`` is the id under which the channel was presented. Raises ``RemoteProtocolError(channel_unacceptable)``.
     """
@@ -205,26 +205,23 @@ def check_config(config: ChannelConfig, terms: ChannelTerms, claimed_id: Channel
         raise _unacceptable(f"its withdraw delay of {config.withdraw_delay_s} s is above {terms.withdraw_delay_max_s} s")
 
 
-def check_funds(
-    *,
-    balance: int,
-    total_claimed: int,
-    withdraw_pending: bool,
-    deposit_min: int,
-    best_voucher: int,
-    open_windows_price: int,
-    window_price: int,
-) -> None:
-    """Judge what the chain and our books say of a channel: the second half of the acceptance policy, in its order of precedence.
+def check_deposit(terms: ChannelTerms, *, balance: int, withdraw_pending: bool) -> None:
+    """Judge what the chain says of a channel at the agreed number of confirmations: the second part of the acceptance policy.
 
-    The first three are the contract's at the agreed number of confirmations; ``window_price`` is that of the window about to open.
-    Raises ``RemoteProtocolError``: ``channel_unfunded``, ``channel_closing``.
+    Raises ``RemoteProtocolError``: ``channel_unfunded``, then ``channel_closing``.
     """
-    left = credit(balance=balance, total_claimed=total_claimed, best_voucher=best_voucher, open_windows_price=open_windows_price)
-    if balance == 0 or balance < deposit_min:
-        raise RemoteProtocolError(ErrorCode.CHANNEL_UNFUNDED, f"its confirmed deposit is {balance}, and at least {deposit_min} is asked")
+    if balance == 0 or balance < terms.deposit_min:
+        detail = f"the contract holds {balance} for it, and {max(1, terms.deposit_min)} is the least"
+        raise RemoteProtocolError(ErrorCode.CHANNEL_UNFUNDED, detail)
     if withdraw_pending:
-        raise RemoteProtocolError(ErrorCode.CHANNEL_CLOSING)
+        raise RemoteProtocolError(ErrorCode.CHANNEL_CLOSING, "its withdrawal has begun on chain")
+
+
+def check_credit(left: int, window_price: int) -> None:
+    """Judge whether what ``credit`` left pays for the window about to open: the last part of the acceptance policy.
+
+    Raises ``RemoteProtocolError(channel_unfunded)``.
+    """
     if left < window_price:
         raise RemoteProtocolError(ErrorCode.CHANNEL_UNFUNDED, f"{max(left, 0)} is left, and the next window costs {window_price}")
 

@@ -23,7 +23,8 @@ from retrieval.payment.channel import (
     SessionKey,
     channel_id,
     check_config,
-    check_funds,
+    check_credit,
+    check_deposit,
     credit,
     session_domain,
     settlement_domain,
@@ -77,14 +78,6 @@ def refusal_of_session_key(session_key: SessionKey, **claim: object) -> str:
         verify_session_key(session_key, claim.pop("domain", DOMAIN), **(facts | claim))
     assert refused.value.code is ErrorCode.SESSION_KEY_INVALID
     return refused.value.detail
-
-
-def refusal_of_funds(**facts: int) -> RemoteProtocolError:
-    enough = {"balance": 5_000, "total_claimed": 0, "withdraw_pending": False, "deposit_min": 1_000}
-    books = {"best_voucher": 0, "open_windows_price": 0, "window_price": 100}
-    with pytest.raises(RemoteProtocolError) as refused:
-        check_funds(**(enough | books | facts))
-    return refused.value
 
 
 # config and id
@@ -200,38 +193,46 @@ def test_refusals_of_a_config_have_one_order_of_precedence():
         assert reason in refusal_of_config(config, TERMS, claimed_id)
 
 
-def test_a_funded_channel_opens_a_window_that_takes_the_last_of_it():
-    check_funds(
-        balance=5_000, total_claimed=0, withdraw_pending=False, deposit_min=1_000,
-        best_voucher=3_000, open_windows_price=1_900, window_price=100,
-    )  # fmt: skip
+def test_a_deposit_of_exactly_the_least_is_accepted():
+    check_deposit(TERMS, balance=TERMS.deposit_min, withdraw_pending=False)
 
 
 @pytest.mark.parametrize(
-    ("facts", "code"),
+    ("terms", "balance", "withdraw_pending", "code"),
     [
-        ({"balance": 0, "deposit_min": 0, "window_price": 0}, ErrorCode.CHANNEL_UNFUNDED),
-        ({"balance": 999}, ErrorCode.CHANNEL_UNFUNDED),
-        ({"withdraw_pending": True}, ErrorCode.CHANNEL_CLOSING),
-        ({"best_voucher": 4_901}, ErrorCode.CHANNEL_UNFUNDED),
-        ({"total_claimed": 4_901}, ErrorCode.CHANNEL_UNFUNDED),
-        ({"best_voucher": 3_000, "open_windows_price": 1_901}, ErrorCode.CHANNEL_UNFUNDED),
-        ({"balance": 999, "withdraw_pending": True}, ErrorCode.CHANNEL_UNFUNDED),
-        ({"best_voucher": 5_000, "withdraw_pending": True}, ErrorCode.CHANNEL_CLOSING),
+        (TERMS, TERMS.deposit_min - 1, False, ErrorCode.CHANNEL_UNFUNDED),
+        (replace(TERMS, deposit_min=0), 0, False, ErrorCode.CHANNEL_UNFUNDED),
+        (TERMS, TERMS.deposit_min, True, ErrorCode.CHANNEL_CLOSING),
+        (TERMS, TERMS.deposit_min - 1, True, ErrorCode.CHANNEL_UNFUNDED),
     ],
+    ids=["too little", "nothing", "closing", "too little and closing"],
 )
-def test_a_channel_that_cannot_pay_the_next_window_is_refused(facts, code):
-    assert refusal_of_funds(**facts).code is code
+def test_a_channel_with_too_little_or_closing_is_refused_in_that_order(terms, balance, withdraw_pending, code):
+    with pytest.raises(RemoteProtocolError) as refused:
+        check_deposit(terms, balance=balance, withdraw_pending=withdraw_pending)
+    assert refused.value.code is code
 
 
-def test_an_overdrawn_channel_is_said_to_have_nothing_left():
-    assert refusal_of_funds(best_voucher=6_000).detail.startswith("0 is left")
+def test_a_window_may_take_the_last_of_the_credit():
+    check_credit(100, window_price=100)
+
+
+@pytest.mark.parametrize(("left", "said"), [(99, "99 is left"), (0, "0 is left"), (-1, "0 is left")])
+def test_a_window_above_the_credit_is_refused(left, said):
+    with pytest.raises(RemoteProtocolError) as refused:
+        check_credit(left, window_price=100)
+    assert refused.value.code is ErrorCode.CHANNEL_UNFUNDED
+    assert refused.value.detail.startswith(said)
 
 
 @given(amounts, amounts, amounts, amounts)
 def test_credit_and_all_that_is_promised_sum_to_the_balance(balance, total_claimed, best_voucher, open_windows_price):
     left = credit(balance=balance, total_claimed=total_claimed, best_voucher=best_voucher, open_windows_price=open_windows_price)
     assert left + max(best_voucher, total_claimed) + open_windows_price == balance
+
+
+def test_a_provider_that_lost_its_books_counts_what_was_claimed():
+    assert credit(balance=5_000, total_claimed=4_000, best_voucher=0, open_windows_price=500) == 500
 
 
 @given(amounts, amounts, amounts, amounts)
