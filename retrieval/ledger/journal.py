@@ -75,7 +75,7 @@ class Journal:
         return entries
 
     def iterate(self, from_sequence: int = 1) -> Iterator[Entry]:
-        """Entries from ``from_sequence`` to what is the head when the end is reached, without keeping a transaction open between them."""
+        """Entries from ``from_sequence`` on, read page by page: no transaction stays open while the caller works on one."""
         while True:
             with self._storage.snapshot() as stored:
                 page = list(islice(stored.entries(from_sequence), PAGE_ENTRIES))

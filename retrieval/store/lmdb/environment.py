@@ -30,6 +30,7 @@ MAP_BYTES_MAX: Final = 1 << 46  # half of what x86-64 gives a process
 READERS_MAX: Final = 512  # concurrent read transactions, over all processes
 DISK_RESERVE_BYTES: Final = 1 << 20  # a short write with less than this free is taken for a full disk
 TABLES_MAX: Final = 8
+DATA_NAME: Final = "data.mdb"
 
 _FULL_WORDS: Final = tuple(os.strerror(number) for number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG))
 
@@ -54,7 +55,7 @@ class Environment:
         self._path = path
         self._gate = _Gate()
         self._readonly = readonly
-        if readonly and not (path / "data.mdb").exists():
+        if readonly and not (path / DATA_NAME).exists():
             raise LocalProtocolError(ErrorCode.NOT_INITIALISED, f"{path.name}/ holds no data yet")
         with self._door():
             if not readonly:
@@ -69,9 +70,12 @@ class Environment:
                 mode=0o600,
                 create=not readonly,
             )
-            # A reader killed in a transaction keeps its slot, and with it every page freed since.
-            self._env.reader_check()
-            self._tables = {name: self._env.open_db(name, create=not readonly) for name in tables}
+        try:
+            self._free_dead_readers()
+            self._tables = self._read_tables(tables) if readonly else self._make_tables(tables)
+        except BaseException:
+            self._env.close()
+            raise
 
     def table(self, name: bytes) -> Table:
         return self._tables[name]
@@ -126,7 +130,38 @@ class Environment:
             self._env.reader_check()
             return self._env.begin(write=write, buffers=True)
 
+    def _read_tables(self, names: Sequence[bytes]) -> dict[bytes, Table]:
+        with self._door():
+            try:
+                return {name: self._env.open_db(name, create=False) for name in names}
+            except lmdb.NotFoundError as error:
+                raise LocalProtocolError(ErrorCode.NOT_INITIALISED, f"{self._path.name}/ has no tables of this version") from error
+
+    def _make_tables(self, names: Sequence[bytes]) -> dict[bytes, Table]:
+        with self._door():
+            self._fill_to_claimed_end()
+        return self.write(lambda transaction: {name: self._env.open_db(name, txn=transaction) for name in names})
+
+    def _fill_to_claimed_end(self) -> None:
+        """Make the file as long as its meta page says, with a hole.
+
+        Reading a page behind the end of a file that was cut, by a bad restore or a bad disk, is a SIGBUS; in a hole it is an empty page,
+        which LMDB reports. A shorter file is not yet a broken one: pages allocated and freed in one transaction are never written. The
+        write transaction keeps other writers from lengthening the file meanwhile.
+        """
+        file = self._path / DATA_NAME
+        with self._env.begin(write=True):
+            claimed_bytes = (self._env.info()["last_pgno"] + 1) * self._env.stat()["psize"]
+            if file.stat().st_size < claimed_bytes:
+                os.truncate(file, claimed_bytes)
+
+    def _free_dead_readers(self) -> None:
+        """A reader killed in a transaction keeps its slot, and with it every page freed since from being used again."""
+        with self._door(), self._gate.shared():
+            self._env.reader_check()
+
     def _grow(self) -> None:
+        self._free_dead_readers()
         with self._door(), self._gate.alone():
             ours = self._env.info()["map_size"]
             self._env.set_mapsize(0)
@@ -158,7 +193,7 @@ class Environment:
         disk, (size_max, _) = os.statvfs(self._path), resource.getrlimit(resource.RLIMIT_FSIZE)
         if disk.f_bavail * disk.f_frsize < DISK_RESERVE_BYTES:
             return True
-        return size_max != resource.RLIM_INFINITY and (self._path / "data.mdb").stat().st_size + DISK_RESERVE_BYTES > size_max
+        return size_max != resource.RLIM_INFINITY and (self._path / DATA_NAME).stat().st_size + DISK_RESERVE_BYTES > size_max
 
 
 class _Gate:

@@ -1,0 +1,151 @@
+"""The contract of a block store, which every implementation passes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from interesting_sizes import INTERESTING_SIZES
+
+from retrieval.cid import RAW, Cid, cid_of
+from retrieval.errors import ErrorCode, LocalProtocolError
+from retrieval.store.blocks import BlockStore, MemoryBlockStore, Root
+from retrieval.store.lmdb import LmdbBlockStore
+
+BYTES_MAX = 16 << 20
+
+
+@pytest.fixture(params=["memory", "lmdb"])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[BlockStore]:
+    if request.param == "memory":
+        yield MemoryBlockStore(bytes_max=BYTES_MAX)
+        return
+    on_disk = LmdbBlockStore(tmp_path / "blocks", bytes_max=BYTES_MAX)
+    yield on_disk
+    on_disk.close()
+
+
+def block(payload: bytes) -> tuple[Cid, bytes]:
+    return cid_of(RAW, payload), payload
+
+
+def root(name: str, *, n_bytes: int = 3) -> Root:
+    return Root(cid=cid_of(RAW, name.encode()), name=name, n_bytes=n_bytes, n_blocks=1, file_bytes=n_bytes)
+
+
+@pytest.mark.parametrize("size", INTERESTING_SIZES)
+def test_what_was_put_is_got(store: BlockStore, size: int) -> None:
+    cid, payload = block(bytes(size))
+    store.put_many([(cid, payload)])
+    assert store.get(cid) == payload
+    assert store.size(cid) == size
+    assert store.bytes_used() == size
+
+
+def test_all_interesting_sizes_live_together(store: BlockStore) -> None:
+    blocks = [block(bytes(size)) for size in INTERESTING_SIZES]
+    store.put_many(blocks)
+    assert [store.get(cid) for cid, _ in blocks] == [payload for _, payload in blocks]
+    assert store.bytes_used() == sum(INTERESTING_SIZES)
+
+
+def test_an_unknown_block_is_none(store: BlockStore) -> None:
+    cid, _ = block(b"never put")
+    assert store.get(cid) is None
+    assert store.size(cid) is None
+
+
+def test_got_bytes_outlive_the_block(store: BlockStore) -> None:
+    cid, payload = block(b"kept" * 5_000)
+    store.put_many([(cid, payload)])
+    got = store.get(cid)
+    store.delete_many([cid])
+    store.put_many([block(bytes(size)) for size in (20_000, 20_001)])
+    assert got == payload
+
+
+def test_a_block_put_twice_counts_once(store: BlockStore) -> None:
+    store.put_many([block(b"one"), block(b"one"), block(b"two")])
+    store.put_many([block(b"two"), block(b"three")])
+    assert store.bytes_used() == len(b"onetwothree")
+
+
+def test_blocks_may_come_from_a_generator(store: BlockStore) -> None:
+    store.put_many(block(bytes([n])) for n in range(10))
+    assert store.bytes_used() == 10
+
+
+def test_deleting_says_how_many_were_held(store: BlockStore) -> None:
+    held, other = block(b"held"), block(b"other")
+    store.put_many([held])
+    assert store.delete_many([held[0], other[0], held[0]]) == 1
+    assert store.get(held[0]) is None
+    assert store.bytes_used() == 0
+
+
+def test_the_limit_itself_fits(store: BlockStore) -> None:
+    store.put_many([block(bytes(BYTES_MAX))])
+    assert store.bytes_used() == store.bytes_max
+
+
+def test_one_byte_above_the_limit_is_refused_and_nothing_is_written(store: BlockStore) -> None:
+    kept, small, large = block(b"kept"), block(b"small"), block(bytes(BYTES_MAX - len(b"kept") - len(b"small") + 1))
+    store.put_many([kept])
+    with pytest.raises(LocalProtocolError) as refused:
+        store.put_many([small, large])
+    assert refused.value.code is ErrorCode.STORE_FULL
+    assert store.get(small[0]) is None
+    assert store.get(large[0]) is None
+    assert store.bytes_used() == len(b"kept")
+
+
+def test_blocks_already_held_do_not_count_against_the_limit(store: BlockStore) -> None:
+    whole = block(bytes(BYTES_MAX))
+    store.put_many([whole])
+    store.put_many([whole])
+    assert store.bytes_used() == BYTES_MAX
+
+
+def test_deleting_makes_room(store: BlockStore) -> None:
+    first, second = block(bytes(BYTES_MAX)), block(b"\x01" * BYTES_MAX)
+    store.put_many([first])
+    store.delete_many([first[0]])
+    store.put_many([second])
+    assert store.size(second[0]) == BYTES_MAX
+
+
+def test_roots_come_in_the_order_of_their_cids(store: BlockStore) -> None:
+    pinned = [root(name) for name in ("a", "b", "été.txt")]
+    for each in pinned:
+        store.pin(each)
+    assert list(store.roots()) == sorted(pinned, key=lambda each: each.cid)
+    assert [store.root(each.cid) for each in pinned] == pinned
+
+
+def test_pinning_again_replaces(store: BlockStore) -> None:
+    store.pin(root("a"))
+    store.pin(root("a", n_bytes=1 << 50))
+    assert list(store.roots()) == [root("a", n_bytes=1 << 50)]
+
+
+def test_unpinning_says_whether_it_was_pinned(store: BlockStore) -> None:
+    store.pin(root("a"))
+    assert store.unpin(root("a").cid) is True
+    assert store.unpin(root("a").cid) is False
+    assert store.root(root("a").cid) is None
+
+
+def test_roots_may_change_while_they_are_listed(store: BlockStore) -> None:
+    store.pin(root("a"))
+    store.pin(root("b"))
+    for each in store.roots():
+        store.unpin(each.cid)
+    assert list(store.roots()) == []
+
+
+def test_syncing_keeps_everything(store: BlockStore) -> None:
+    cid, payload = block(b"synced")
+    store.put_many([(cid, payload)])
+    store.sync()
+    assert store.get(cid) == payload
