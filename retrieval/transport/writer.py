@@ -1,0 +1,74 @@
+"""Trio. Group commit: the one writer of a journal, shared by every session of a process.
+
+Steps that wait at the same time share one synced transaction, so that a hundred sessions cost little more than one. A commit that fails
+ends the process: what is in memory is then ahead of what is on disk, and only a restart can say which of it counts.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Final
+
+import trio
+
+from retrieval.ledger.journal import APPEND_MAX, Journal, Record
+
+Clock = Callable[[], float]
+"""Seconds since 1970, never going back."""
+
+
+def steady_clock() -> Clock:
+    """The wall clock as it was at this call, carried on by the monotonic one: deadlines and expiries do not jump with NTP."""
+    import time
+
+    offset = time.time() - trio.current_time()
+    return lambda: trio.current_time() + offset
+
+
+@dataclass(slots=True, eq=False)
+class _Waiting:
+    records: tuple[Record, ...]
+    done: trio.Event = field(default_factory=trio.Event)
+
+
+class JournalWriter:
+    """Start ``run`` in a nursery, then ``await commit(records)`` from any task of the same loop."""
+
+    def __init__(self, journal: Journal, clock: Clock) -> None:
+        self._journal: Final = journal
+        self._clock = clock
+        self._queue: deque[_Waiting] = deque()
+        self._wake = trio.Event()
+
+    async def run(self) -> None:
+        """Commit what waits until cancelled. Raises what the storage raises."""
+        while True:
+            await self._wake.wait()
+            self._wake = trio.Event()
+            while batch := self._take():
+                records = [record for waiting in batch for record in waiting.records]
+                now_ms = int(self._clock() * 1000)
+                with trio.CancelScope(shield=True):  # a commit that has begun is finished, and its waiters know
+                    await trio.to_thread.run_sync(self._journal.append, records, now_ms)
+                for waiting in batch:
+                    waiting.done.set()
+
+    async def commit(self, records: Iterable[Record]) -> None:
+        """Return when the records are durable, in the order of the calls."""
+        waiting = _Waiting(tuple(records))
+        assert len(waiting.records) <= APPEND_MAX
+        if not waiting.records:
+            return
+        self._queue.append(waiting)
+        self._wake.set()
+        await waiting.done.wait()
+
+    def _take(self) -> list[_Waiting]:
+        batch: list[_Waiting] = []
+        n_records = 0
+        while self._queue and n_records + len(self._queue[0].records) <= APPEND_MAX:
+            n_records += len(self._queue[0].records)
+            batch.append(self._queue.popleft())
+        return batch
