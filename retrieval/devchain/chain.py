@@ -23,11 +23,12 @@ from eth.constants import (
     ZERO_ADDRESS,
 )
 from eth.db.atomic import AtomicDB
-from eth.exceptions import BlockNotFound, HeaderNotFound, Revert, TransactionNotFound
+from eth.exceptions import BlockNotFound, HeaderNotFound, PyEVMError, Revert, TransactionNotFound
 from eth.vm.forks import PragueVM
 from eth.vm.spoof import SpoofTransaction
 from eth_keys.datatypes import PrivateKey
-from eth_utils import ValidationError
+from eth_utils.exceptions import ValidationError
+from rlp.exceptions import RLPException
 
 from retrieval.devchain.database import ChainDatabase
 from retrieval.devchain.genesis import GAS_LIMIT, funded_keys, genesis_accounts, genesis_fingerprint
@@ -126,9 +127,9 @@ class DevelopmentChain:
             return None
 
     def increase_time(self, seconds: int) -> int:
-        """Let the chain's clock run ahead by this much more; returns by how much it is ahead now. The next block shows it."""
-        offset = self._clock_offset + seconds
-        if not 0 <= seconds or offset > CLOCK_OFFSET_MAX_S:
+        """Let the chain's clock jump ahead; returns by how much it is ahead of the wall clock now. The next block shows it."""
+        offset = self._next_timestamp() + seconds - int(self._now())
+        if not 0 <= seconds <= offset <= CLOCK_OFFSET_MAX_S:
             raise TransactionRefused("time can be moved forward only, and by a century at most")
         self._database[_OFFSET_KEY] = struct.pack(">Q", offset)
         self._database.save()
@@ -162,7 +163,7 @@ class DevelopmentChain:
             raise TransactionRefused("blob transactions are not supported")
         try:
             transaction = self._chain.get_vm().get_transaction_builder().decode(encoded)
-        except Exception as error:  # noqa: BLE001 - rlp and py-evm raise their own families, and neither has one base
+        except (RLPException, ValidationError, PyEVMError, ValueError, TypeError, IndexError) as error:  # what decoders let through
             raise TransactionRefused(f"not a transaction: {error}") from error
         return self._apply(transaction)
 
@@ -171,7 +172,8 @@ class DevelopmentChain:
         key = self._keys.get(call.sender)
         if key is None:
             raise TransactionRefused(f"the key of 0x{call.sender.hex()} is not here")
-        unsigned = self._chain.get_vm().get_transaction_builder().create_unsigned_transaction(
+        builder = self._chain.get_vm().get_transaction_builder()
+        unsigned = builder.create_unsigned_transaction(
             nonce=self.nonce(call.sender) if nonce is None else nonce,
             gas_price=2 * self.base_fee if gas_price is None else gas_price,
             gas=self.estimate_gas(call) if call.gas is None else call.gas,
@@ -214,7 +216,7 @@ class DevelopmentChain:
     def estimate_gas(self, call: Call) -> int:
         """A gas limit that suffices now: what was used, more where nested calls hold some back. Raises `ExecutionFailed`."""
         limit = call.gas or GAS_LIMIT
-        gas = limit - self._run(call, limit, None).get_gas_remaining()  # before refunds, which come only at the end
+        gas: int = limit - self._run(call, limit, None).get_gas_remaining()  # before refunds, which come only at the end
         while gas < limit:
             try:
                 self._run(call, gas, None)
@@ -249,12 +251,15 @@ class DevelopmentChain:
             account.address: {"balance": account.balance_wei, "nonce": account.nonce, "code": account.code, "storage": {}}
             for account in genesis_accounts()
         }
-        return _Chain.from_genesis(AtomicDB(self._database), parameters, state)
+        chain: _Chain = _Chain.from_genesis(AtomicDB(self._database), parameters, state)
+        return chain
+
+    def _next_timestamp(self) -> int:
+        """The time of a block mined now. Blocks are at least a second apart, so a burst of them runs ahead of the clock."""
+        return max(int(self._chain.get_canonical_head().timestamp) + 1, int(self._now()) + self._clock_offset)
 
     def _set_clock(self) -> None:
-        """Give the block under way the time it is now. Blocks are at least a second apart, so a burst of them runs ahead."""
-        parent = self._chain.get_canonical_head()
-        self._chain.set_header_timestamp(max(parent.timestamp + 1, int(self._now()) + self._clock_offset))
+        self._chain.set_header_timestamp(self._next_timestamp())
 
     def _mine(self) -> BlockAPI:
         block = self._chain.mine_block(coinbase=ZERO_ADDRESS, mix_hash=self._chain.header.parent_hash, blob_gas_used=0)
@@ -276,7 +281,8 @@ class DevelopmentChain:
         """Refuse in the words that clients look for (they are those of go-ethereum), where py-evm has others."""
         expected = self.nonce(transaction.sender)
         if transaction.nonce != expected:
-            raise TransactionRefused(f"nonce too {'low' if transaction.nonce < expected else 'high'}: {transaction.nonce}, next is {expected}")
+            side = "low" if transaction.nonce < expected else "high"
+            raise TransactionRefused(f"nonce too {side}: {transaction.nonce}, next is {expected}")
         if self.balance(transaction.sender) < transaction.value + transaction.gas * transaction.max_fee_per_gas:
             raise TransactionRefused("insufficient funds for gas * price + value")
 

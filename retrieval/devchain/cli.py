@@ -19,8 +19,8 @@ from retrieval.errors import LocalProtocolError
 
 
 @click.command()
-@click.option("--port", type=click.IntRange(0, 65535), default=PORT_DEFAULT, show_default=True, help="TCP port on 127.0.0.1; 0 takes a free one.")
-@click.option("--state", type=click.Path(path_type=Path, dir_okay=False), help="File that keeps the chain over restarts; created when missing.")
+@click.option("--port", type=click.IntRange(0, 65535), default=PORT_DEFAULT, show_default=True, help="On 127.0.0.1; 0 takes a free one.")
+@click.option("--state", type=click.Path(path_type=Path, dir_okay=False), help="File that keeps the chain over restarts.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON line when ready, on a terminal too.")
 def main(port: int, state: Path | None, as_json: bool) -> None:
     """Run a local chain with funded accounts and the project's contracts in place. Ctrl-C ends it.

@@ -55,5 +55,7 @@ def genesis_accounts() -> tuple[GenesisAccount, ...]:
 
 def genesis_fingerprint() -> bytes:
     """Tells a chain begun with other contracts from this one."""
-    accounts = genesis_accounts()
-    return sha256(b"".join(account.address + account.balance_wei.to_bytes(32, "big") + keccak256(account.code) for account in accounts)).digest()
+    fingerprint = sha256()
+    for account in genesis_accounts():
+        fingerprint.update(account.address + account.balance_wei.to_bytes(32, "big") + keccak256(account.code))
+    return fingerprint.digest()

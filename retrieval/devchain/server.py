@@ -99,7 +99,7 @@ class DevchainServer:
             result = answer(self._chain, request["method"], params)
         except RpcError as error:
             reply = _failure(request_id, error)
-        except Exception:  # one request must not take the chain down with it
+        except Exception:  # noqa: BLE001 - one request must not take the chain down with it; the log has it
             _log.exception("devchain: %s failed", request["method"])
             reply = _failure(request_id, RpcError(INTERNAL_ERROR, "the development chain has a bug; see its log"))
         else:

@@ -70,7 +70,7 @@ def transaction_object(mined: Mined) -> Json:
     block, transaction = mined.block, mined.transaction
     kind = _type_of(transaction)
     parity = transaction.v if kind == 0 else transaction.y_parity
-    shape = {
+    shape: Json = {
         "type": quantity(kind),
         "hash": octets(transaction.hash),
         "blockHash": octets(block.hash),

@@ -50,7 +50,7 @@ class EvmChain:
     def chain_id(self) -> int:
         """What the RPC says it is, whatever was expected."""
         with self._rpc.calling() as w3:
-            return w3.eth.chain_id
+            return int(w3.eth.chain_id)
 
     def check(self) -> None:
         """Make sure that this is the deployment's chain and that the channel contract is on it. Raises `wrong_chain`."""
@@ -134,25 +134,20 @@ class EvmChain:
         if not due and not self._unsettled(receiver, token):
             return Settlement(claimed=0, settled=0, transactions=())
         settle = _calldata("settle(address,address)", [receiver, token])
-        batches = [due[start : start + CLAIMS_PER_TRANSACTION] for start in range(0, len(due), CLAIMS_PER_TRANSACTION)]
-        calls = [_calldata(f"claim({_CLAIMS})", [[_claim(claim, take) for claim, take in batch]]) for batch in batches]
+        calls = _claim_calls(due)
         last = _calldata("multicall(bytes[])", [[calls.pop(), settle]]) if calls else settle
         receipts = [self._transact(sender, call) for call in [*calls, last]]
         return Settlement(
             claimed=claimed_sum,
             settled=self._settled_amount(receipts[-1], receiver, token),
-            transactions=tuple(bytes(receipt["transactionHash"]) for receipt in receipts),
+            transactions=_hashes(receipts),
         )
 
     def claim(self, claims: Sequence[Claim], *, sender: EvmKey) -> Settlement:
         """Only book the claims; no tokens move until something settles."""
         due, claimed_sum = self._due(claims)
-        receipts = [
-            self._transact(sender, _calldata(f"claim({_CLAIMS})", [[_claim(claim, take) for claim, take in due[start:][:CLAIMS_PER_TRANSACTION]]]))
-            for start in range(0, len(due), CLAIMS_PER_TRANSACTION)
-        ]
-        transactions = tuple(bytes(receipt["transactionHash"]) for receipt in receipts)
-        return Settlement(claimed=claimed_sum, settled=0, transactions=transactions)
+        receipts = [self._transact(sender, call) for call in _claim_calls(due)]
+        return Settlement(claimed=claimed_sum, settled=0, transactions=_hashes(receipts))
 
     def settle(self, receiver: EvmAddress, *, sender: EvmKey) -> Settlement:
         """Send a receiver all that is claimed. Anybody may; when there is nothing, nothing is sent."""
@@ -161,7 +156,7 @@ class EvmChain:
             return Settlement(claimed=0, settled=0, transactions=())
         receipt = self._transact(sender, _calldata("settle(address,address)", [receiver, token]))
         amount = self._settled_amount(receipt, receiver, token)
-        return Settlement(claimed=0, settled=amount, transactions=(bytes(receipt["transactionHash"]),))
+        return Settlement(claimed=0, settled=amount, transactions=_hashes([receipt]))
 
     def initiate_withdraw(self, config: ChannelConfig, amount: int, *, sender: EvmKey) -> bytes:
         return self._send(sender, f"initiateWithdraw({_CONFIG},uint128)", [_config(config), amount])
@@ -204,7 +199,7 @@ class EvmChain:
 
     def _block_before(self, confirmations: int) -> int:
         with self._rpc.calling() as w3:
-            return max(0, w3.eth.block_number - confirmations)
+            return max(0, int(w3.eth.block_number) - confirmations)
 
     def _read(self, to: EvmAddress, signature: str, arguments: list[Any], result_type: str) -> Any:
         self._check_once()
@@ -310,7 +305,7 @@ class _Rpc:
 
     def call(self, to: EvmAddress, data: bytes, block: int | None) -> bytes:
         with self.calling() as w3:
-            return bytes(w3.eth.call({"to": format_address(to), "data": data}, "latest" if block is None else block))  # type: ignore[typeddict-item]
+            return bytes(w3.eth.call({"to": format_address(to), "data": data}, "latest" if block is None else block))
 
     def balance(self, owner: EvmAddress) -> int:
         with self.calling() as w3:
@@ -348,7 +343,7 @@ class _Rpc:
             accounts = w3.eth.accounts
             if not accounts:
                 raise RemoteProtocolError(ErrorCode.RPC_UNAVAILABLE, f"{self.name} holds no accounts")
-            sent = bytes(w3.eth.send_transaction({"from": accounts[0], "to": format_address(to), "value": wei, "data": data}))  # type: ignore[typeddict-item]
+            sent = bytes(w3.eth.send_transaction({"from": accounts[0], "to": format_address(to), "value": wei, "data": data}))
         if self._receipt(sent)["status"] != 1:
             raise RemoteProtocolError(ErrorCode.TRANSACTION_FAILED, f"0x{sent.hex()} reverted")
         return sent
@@ -369,7 +364,7 @@ class _Rpc:
         while time.monotonic() < deadline:
             with self.calling() as w3:
                 try:
-                    return w3.eth.get_transaction_receipt(sent)  # type: ignore[arg-type]
+                    return w3.eth.get_transaction_receipt(sent)
                 except TransactionNotFound:
                     pass
             time.sleep(RECEIPT_POLL_S)
@@ -379,7 +374,7 @@ class _Rpc:
         """Run a reverted transaction again to learn why: a receipt does not say."""
         fields = {key: transaction[key] for key in ("from", "to", "data", "gas", "value")}
         with self.calling() as w3:
-            w3.eth.call(fields, block_number)  # type: ignore[arg-type]
+            w3.eth.call(fields, block_number)
         raise RemoteProtocolError(ErrorCode.TRANSACTION_FAILED, f"0x{sent.hex()} reverted, for a reason that has passed since")
 
 
@@ -402,7 +397,7 @@ def _calldata(signature: str, arguments: list[Any]) -> bytes:
         return selector
     parsed = parse(signature[signature.index("(") :])
     assert isinstance(parsed, TupleType)
-    return selector + encode([each.to_type_str() for each in parsed.components], arguments)
+    return selector + bytes(encode([each.to_type_str() for each in parsed.components], arguments))
 
 
 def _decode(types: list[str], output: bytes, what: str) -> tuple[Any, ...]:
@@ -427,8 +422,14 @@ def _config(config: ChannelConfig) -> tuple[Any, ...]:
     )
 
 
-def _claim(claim: Claim, take: int) -> tuple[Any, ...]:
-    return ((_config(claim.config), claim.voucher_amount), claim.signature, take)
+def _claim_calls(due: Sequence[tuple[Claim, int]]) -> list[bytes]:
+    rows = [((_config(claim.config), claim.voucher_amount), claim.signature, take) for claim, take in due]
+    batches = [rows[start : start + CLAIMS_PER_TRANSACTION] for start in range(0, len(rows), CLAIMS_PER_TRANSACTION)]
+    return [_calldata(f"claim({_CLAIMS})", [batch]) for batch in batches]
+
+
+def _hashes(receipts: Sequence[Any]) -> tuple[bytes, ...]:
+    return tuple(bytes(receipt["transactionHash"]) for receipt in receipts)
 
 
 def _reason(error: Exception) -> str:
