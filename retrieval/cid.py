@@ -59,15 +59,18 @@ def is_identity(cid: bytes) -> bool:
 
 def parse_cid(text: str) -> Cid:
     """Read a CID as people write it, in any multibase. Raises ``RemoteProtocolError(invalid_cid)``."""
-    from multiformats import CID
+    from multiformats import multibase
 
     text = text.strip().removeprefix("ipfs://").removeprefix("/ipfs/")
     if not 0 < len(text) <= CID_TEXT_MAX:
         raise RemoteProtocolError(ErrorCode.INVALID_CID, f"{text[:32]!r} has {len(text)} characters")
+    is_version_0 = text.startswith("Qm") and len(text) == 46
     try:
-        cid = Cid(bytes(CID.decode(text)))
-    except (ValueError, KeyError, TypeError) as error:
+        cid = Cid(bytes(multibase.decode("z" + text if is_version_0 else text)))
+    except (ValueError, LookupError) as error:
         raise RemoteProtocolError(ErrorCode.INVALID_CID, repr(text[:64])) from error
+    if not is_version_0 and cid.startswith(b"\x12\x20"):
+        raise RemoteProtocolError(ErrorCode.INVALID_CID, "a version 0 CID is written without a multibase letter")
     parts(cid)
     return cid
 

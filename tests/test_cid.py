@@ -1,0 +1,92 @@
+import base64
+import hashlib
+
+import pytest
+from foreign import fixtures
+from hypothesis import given
+from hypothesis import strategies as st
+from multiformats import CID
+
+from retrieval.cid import DAG_PB, IDENTITY, RAW, SHA2_256, Cid, cid_of, format_cid, is_identity, parse_cid, parts
+from retrieval.errors import ErrorCode, RemoteProtocolError
+
+EMPTY_FILE = "bafkreihdwdcefgh4dqkjv67uzcmw7ojee6xedzdetojuzjevtenxquvyku"
+
+cids = st.one_of(
+    st.binary(max_size=200).map(lambda payload: cid_of(RAW, payload)),
+    st.binary(max_size=200).map(lambda payload: cid_of(DAG_PB, payload)),
+    st.binary(max_size=200).map(lambda payload: Cid(b"\x12\x20" + hashlib.sha256(payload).digest())),
+    st.binary(max_size=64).map(lambda payload: Cid(bytes((1, RAW, IDENTITY, len(payload))) + payload)),
+)
+
+
+@given(cids)
+def test_multiformats_reads_our_text_as_the_same_cid(cid: Cid) -> None:
+    assert bytes(CID.decode(format_cid(cid))) == cid
+
+
+@given(cids)
+def test_multiformats_and_the_core_take_a_cid_apart_alike(cid: Cid) -> None:
+    theirs, ours = CID.decode(bytes(cid)), parts(cid)
+    assert (ours.version, ours.codec, ours.hash_code) == (theirs.version, theirs.codec.code, theirs.hashfun.code)
+    assert ours.digest == theirs.raw_digest
+    assert is_identity(cid) == (theirs.hashfun.name == "identity")
+
+
+@given(cids)
+def test_text_reads_back_as_the_same_cid(cid: Cid) -> None:
+    assert parse_cid(format_cid(cid)) == cid
+
+
+@given(cids, st.sampled_from(["base16", "base32", "base32upper", "base36", "base58btc", "base64url"]))
+def test_any_multibase_is_understood(cid: Cid, base: str) -> None:
+    decoded = CID.decode(bytes(cid))
+    text = str(decoded) if decoded.version == 0 else decoded.encode(base)
+    assert parse_cid(text) == cid
+
+
+def test_the_empty_file_has_its_well_known_name() -> None:
+    assert format_cid(cid_of(RAW, b"")) == EMPTY_FILE
+    assert parse_cid(f"ipfs://{EMPTY_FILE}") == parse_cid(f"/ipfs/{EMPTY_FILE}") == cid_of(RAW, b"")
+
+
+def test_version_0_is_shown_without_a_multibase_letter() -> None:
+    assert format_cid(Cid(b"\x12\x20" + hashlib.sha256(b"").digest())).startswith("Qm")
+
+
+def test_a_cid_of_an_unknown_codec_can_be_shown() -> None:
+    assert format_cid(Cid(b"\x01\xff\xff\x03\x12\x20" + bytes(32))).startswith("b")
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "   ", "hello", "Qm", EMPTY_FILE[:-1], EMPTY_FILE + "a", "z" + EMPTY_FILE, "b" * 600, "bafk reih", "baaaa", "水"],
+)
+def test_what_is_no_cid_is_refused(text: str) -> None:
+    with pytest.raises(RemoteProtocolError) as refused:
+        parse_cid(text)
+    assert refused.value.code is ErrorCode.INVALID_CID
+
+
+@given(st.one_of(st.text(max_size=80), st.text("0179fvtTbBcCkKhHzZmMuUpF/=-_", max_size=80)))
+def test_no_text_raises_anything_else(text: str) -> None:
+    try:
+        parse_cid(text)
+    except RemoteProtocolError as refused:
+        assert refused.code is ErrorCode.INVALID_CID
+
+
+@given(st.binary(max_size=60))
+def test_no_bytes_raise_anything_else(data: bytes) -> None:
+    try:
+        parts(data)
+    except RemoteProtocolError as refused:
+        assert refused.code is ErrorCode.INVALID_CID
+
+
+def test_names_of_foreign_fixtures_are_the_cids_of_their_content() -> None:
+    for path in fixtures("codec-fixtures/fixtures/*/*.dag-pb"):
+        cid = parse_cid(path.stem)
+        assert parts(cid).hash_code == SHA2_256
+        assert cid == cid_of(DAG_PB, path.read_bytes())
+        assert base64.b32decode(path.stem[1:].upper() + "=" * (-len(path.stem[1:]) % 8)) == cid
