@@ -7,7 +7,7 @@ nothing below this module knows a decimal point.
 from __future__ import annotations
 
 import re
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from typing import Final, NewType
 
 from retrieval.errors import ErrorCode, LocalProtocolError
@@ -25,7 +25,7 @@ SIZE_BYTES_MAX: Final = (1 << 63) - 1
 AMOUNT_TEXT_MAX: Final = 64  # characters; 2^128 with 18 decimals needs 40
 
 _AMOUNT = re.compile(r"^\s*([0-9][0-9_]*(?:\.[0-9]+)?)\s*([A-Za-z]{2,8})?\s*$")
-_SIZE = re.compile(r"^\s*([0-9]+(?:\.[0-9]+)?)\s*([KMGT]i?B|B)?\s*$", re.IGNORECASE)
+_SIZE = re.compile(r"^\s*([0-9]+(?:\.[0-9]+)?)\s*([KMGT]i?B|B)?\s*$", re.IGNORECASE | re.ASCII)
 _SIZE_UNITS: Final = {
     "b": 1,
     "kb": 10**3, "mb": 10**6, "gb": 10**9, "tb": 10**12,
@@ -80,7 +80,10 @@ def parse_price(text: str, *, decimals: int, symbol: str = "USD") -> int:
     per_bytes = _SIZE_UNITS.get(unit.strip().lower())
     if per_bytes is None:
         raise LocalProtocolError(ErrorCode.INVALID_AMOUNT, f"{text!r}: the unit after '/' is one of B, KiB, MiB, GiB, TiB, kB, MB, GB, TB")
-    return ceil_div(parse_amount(amount_text, decimals=decimals, symbol=symbol) * GIB, per_bytes)
+    price_per_gib = ceil_div(parse_amount(amount_text, decimals=decimals, symbol=symbol) * GIB, per_bytes)
+    if price_per_gib > AMOUNT_MAX:
+        raise LocalProtocolError(ErrorCode.INVALID_AMOUNT, f"{text!r} is above the largest price a quote can carry")
+    return price_per_gib
 
 
 def format_price(price_per_gib: int, *, decimals: int, symbol: str = "USD") -> str:
@@ -98,19 +101,16 @@ def parse_size(text: str) -> int:
 
 
 def format_size(size_bytes: int) -> str:
-    """Show bytes in binary units with at most two decimals: ``67108864`` becomes ``"64 MiB"``."""
+    """Show bytes in binary units with at most two decimals, rounding down: ``67108864`` becomes ``"64 MiB"``."""
     for unit, scale in (("TiB", GIB << 10), ("GiB", GIB), ("MiB", MIB), ("KiB", KIB)):
         if size_bytes >= scale:
-            return f"{size_bytes / scale:.2f}".rstrip("0").rstrip(".") + f" {unit}"
+            whole, hundredths = divmod(floor_div(size_bytes * 100, scale), 100)
+            return f"{whole}.{hundredths:02d}".rstrip("0").rstrip(".") + f" {unit}"
     return f"{size_bytes} B"
 
 
 def _scaled(digits: str, scale: int) -> int | None:
     """``digits`` times ``scale`` when that is a whole number, else None."""
-    try:
-        value = Decimal(digits)
-    except InvalidOperation:
-        return None
-    numerator, denominator = value.as_integer_ratio()
+    numerator, denominator = Decimal(digits).as_integer_ratio()
     whole, rest = divmod(numerator * scale, denominator)
     return None if rest else whole
