@@ -21,7 +21,7 @@ N_KILLS: Final = 12
 N_ACKNOWLEDGED_MAX: Final = 150  # before the kill; a run writes a few hundred in the time of one start
 
 WRITER: Final = """
-import random, sys
+import os, random, sys
 from pathlib import Path
 from test_crash import newest
 from retrieval.ledger.journal import Journal, Record, RecordKind
@@ -35,7 +35,8 @@ while True:
         for _ in range(chance.choice((1, 1, 1, 32)))
     ]
     for entry in journal.append(records, 0):
-        print(entry.sequence, entry.hash.hex(), flush=True)
+        # One system call a line, so that a kill cannot leave half of one.
+        os.write(1, f"{entry.sequence} {entry.hash.hex()}\\n".encode())
 """
 
 
