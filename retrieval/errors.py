@@ -162,7 +162,7 @@ class RetrievalError(Exception):
         self.code: Final = code
         self.detail: Final = detail[:DETAIL_MAX]
         self.retry_after_s: Final = retry_after_s
-        super().__init__(code, detail)
+        super().__init__(code, self.detail)
 
     def __str__(self) -> str:
         return f"{self.row.summary}: {self.detail}" if self.detail else self.row.summary
