@@ -1,0 +1,43 @@
+"""The two backends, side by side whatever RETRIEVAL_NATIVE says; tests of the C one are skipped where it is not built."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from types import ModuleType
+
+import pytest
+
+from retrieval._native import _pure
+
+try:
+    from retrieval._native import _core
+except ImportError as error:
+    if os.environ.get("RETRIEVAL_NATIVE") == "require":
+        raise
+    _core = None
+    _MISSING = f"the C extension cannot be loaded: {error}"
+else:
+    _MISSING = ""
+
+
+@pytest.fixture(scope="session")
+def core() -> ModuleType:
+    if _core is None:
+        pytest.skip(_MISSING)
+    return _core
+
+
+@pytest.fixture(scope="session", params=["pure", "plain", "x86"])
+def backend(request: pytest.FixtureRequest) -> Iterator[ModuleType]:
+    """Every implementation there is: the pure one, and the C with each of its kernels."""
+    if request.param == "pure":
+        yield _pure
+        return
+    if _core is None:
+        pytest.skip(_MISSING)
+    if request.param not in _core.KERNELS:
+        pytest.skip(f"this processor has no {request.param} kernel")
+    _core.select_kernel(request.param)
+    yield _core
+    _core.select_kernel(_core.KERNELS[-1])
