@@ -22,7 +22,7 @@ from typing import Any, Final
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 LOG: Final = Path(sys.prefix, "install.log")
-LOG_TAIL_LINES: Final = 15
+LOG_TAIL_LINES: Final = 30
 FASTECDSA: Final = "fastecdsa>=4,<5"
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import sys
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
@@ -136,6 +137,16 @@ def _within(module: str, *packages: str) -> bool:
 
 def test_every_module_keeps_to_the_drawing() -> None:
     assert violations(ROOT) == []
+
+
+def test_every_package_is_listed_for_installation() -> None:
+    listed = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"]
+    found = [
+        ".".join([package, *path.parent.relative_to(ROOT / folder).parts])
+        for package, folder in PACKAGES.items()
+        for path in (ROOT / folder).rglob("__init__.py")
+    ]
+    assert sorted(listed) == sorted(found)
 
 
 @pytest.mark.parametrize(
