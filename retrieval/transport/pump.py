@@ -83,6 +83,8 @@ class Pump:
         """Set when there is a step to carry out, something to send, or a deadline to look at again."""
         self._roomy = trio.Event()
         self._finished = False
+        self.ended: Final = trio.Event()
+        """Set when the session is over and its stream is closed."""
 
     def put(self, step: Step) -> None:
         """Queue a Step; it is carried out after those before it."""
@@ -102,6 +104,7 @@ class Pump:
         finally:
             with trio.CancelScope(deadline=trio.current_time() + FAREWELL_S, shield=True):
                 await self._part()
+            self.ended.set()
 
     # in
 

@@ -167,14 +167,14 @@ class Host:
             with trio.fail_after(HANDSHAKE_TIMEOUT_S):
                 return await self._identity.secure_accepted(socket)
         except RemoteProtocolError as error:
-            _log.log(
-                logging.INFO if error.code is ErrorCode.UNSUPPORTED_KEY else logging.DEBUG, "%s: connection refused: %s", prefix, error
-            )
+            level = logging.INFO if error.code is ErrorCode.UNSUPPORTED_KEY else logging.DEBUG  # that one is honest, and cannot know
+            _log.log(level, "%s: connection refused: %s", prefix, error)
         except trio.TooSlowError:
             _log.debug("%s: connection refused: no handshake within %g s", prefix, HANDSHAKE_TIMEOUT_S)
         finally:
             self._handshakes[prefix] -= 1
-            self._handshakes += Counter()  # drops what has fallen to zero
+            if not self._handshakes[prefix]:
+                del self._handshakes[prefix]
         return None
 
     async def _keep(self, connection: Connection) -> None:
@@ -198,7 +198,7 @@ class Host:
             await handler(stream)
             await stream.close()
         except RetrievalError as error:
-            _log.warning("%s: session ended early: %s", peer, error)
+            _log.info("%s: session ended early: %s", peer, error)
             await stream.reset()
         except Exception:  # noqa: BLE001 — a fault of ours in one session must not end the others
             _log.exception("%s: session failed inside", peer)
@@ -207,7 +207,7 @@ class Host:
 
 async def _bind(endpoint: Endpoint) -> list[trio.SocketListener]:
     try:
-        return await trio.open_tcp_listeners(endpoint.port, host=endpoint.host, backlog=LISTEN_BACKLOG)
+        return list(await trio.open_tcp_listeners(endpoint.port, host=endpoint.host, backlog=LISTEN_BACKLOG))
     except OSError as error:
         raise LocalProtocolError(ErrorCode.USAGE, f"cannot listen on {endpoint}: {error.strerror or error}") from error
 

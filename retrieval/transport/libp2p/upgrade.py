@@ -30,7 +30,8 @@ from retrieval.errors import ErrorCode, RemoteProtocolError, RetrievalError
 from retrieval.identity import PeerId, format_peer_id, public_key_of
 
 YAMUX_PROTOCOL_ID: Final = "/yamux/1.0.0"
-READ_MAX: Final = 64 * 1024  # bytes read from a socket at once, and the longest message of Noise (65,535)
+READ_MAX: Final = 256 * 1024  # bytes read from a socket at once
+NOISE_PLAINTEXT_MAX: Final = 65_535 - 16  # bytes; a Noise message has two bytes of length and ends in a tag (libp2p specs, ``noise``)
 NEGOTIATION_MESSAGE_MAX: Final = 1024  # bytes; the longest protocol id in use has well under 100
 
 if not os.environ.get("LIBP2P_DEBUG"):
@@ -61,12 +62,13 @@ class Identity:
             await propose(socket, NOISE_PROTOCOL_ID)
             await confirm(socket, NOISE_PROTOCOL_ID)
             try:
-                session = await self._noise.secure_outbound(_RawConnection(socket, is_initiator=True), ID(expected))
+                raw = _RawConnection(socket)
+                session = await self._noise.secure_outbound(raw, ID(expected))
             except PeerIDMismatchesPubkey as error:
                 raise RemoteProtocolError(
                     ErrorCode.DIAL_FAILED, f"a peer other than {format_peer_id(expected)} answers at this address"
                 ) from error
-            channel = SecureChannel(socket, session, expected)
+            channel = SecureChannel(raw, session, expected)
             await propose(channel, YAMUX_PROTOCOL_ID)
             channel.must_confirm_muxer = True
             return channel
@@ -78,39 +80,53 @@ class Identity:
         """
         with _library_errors():
             await answer(socket, NOISE_PROTOCOL_ID)
-            session = await self._noise.secure_inbound(_RawConnection(socket, is_initiator=False))
+            raw = _RawConnection(socket)
+            session = await self._noise.secure_inbound(raw)
             peer_id = PeerId(session.get_remote_peer().to_bytes())
             public_key_of(peer_id)
-            channel = SecureChannel(socket, session, peer_id)
+            channel = SecureChannel(raw, session, peer_id)
             await answer(channel, YAMUX_PROTOCOL_ID)
             return channel
 
 
 class SecureChannel:
-    """A Noise session over TCP with an authenticated peer: the channel below Yamux."""
+    """A Noise session over TCP with an authenticated peer: the channel below Yamux.
 
-    def __init__(self, socket: trio.SocketStream, session: SecureSession, peer_id: PeerId) -> None:
+    After the handshake only the ciphers of py-libp2p's session are used. Cutting its messages here makes one system call of a batch of
+    them, and copies each byte half as often.
+    """
+
+    def __init__(self, raw: _RawConnection, session: SecureSession, peer_id: PeerId) -> None:
         self.peer_id: Final = peer_id
         self.must_confirm_muxer = False
         """Set when Yamux was proposed and not waited for: the answer precedes the first frame, and one round trip is saved."""
-        self._socket: Final = socket
-        self._session: Final = session
+        self._raw: Final = raw
+        self._ciphers: Final = session.conn.noise_state
+        self._plaintext = b""
 
     async def send_all(self, data: bytes) -> None:
         with _library_errors():
-            await self._session.write(data)
+            messages = bytearray()
+            for start in range(0, len(data), NOISE_PLAINTEXT_MAX):
+                ciphertext = self._ciphers.encrypt(data[start : start + NOISE_PLAINTEXT_MAX])
+                messages += len(ciphertext).to_bytes(2, "big")
+                messages += ciphertext
+            await self._raw.write(memoryview(messages))
 
     async def send_eof(self) -> None:
         with _library_errors():
-            await self._socket.send_eof()
+            await self._raw.socket.send_eof()
 
-    async def receive_some(self, max_bytes: int | None = None) -> bytes:
+    async def receive_some(self, max_bytes: int = READ_MAX) -> bytes:
+        if self.must_confirm_muxer:
+            self.must_confirm_muxer = False
+            await confirm(self, YAMUX_PROTOCOL_ID)
         with _library_errors():
-            if self.must_confirm_muxer:
-                self.must_confirm_muxer = False
-                await confirm(self, YAMUX_PROTOCOL_ID)
-            data: bytes = await self._session.read(max_bytes)
-            return data
+            while not self._plaintext:
+                size = int.from_bytes(await self._raw.read(2), "big")
+                self._plaintext = self._ciphers.decrypt(await self._raw.read(size))
+        data, self._plaintext = self._plaintext[:max_bytes], self._plaintext[max_bytes:]
+        return data
 
 
 async def propose(stream: ByteStream, protocol: str) -> None:
@@ -163,23 +179,25 @@ class _Exactly:
 class _RawConnection:
     """A socket as py-libp2p's Noise reads and writes it. It reads ahead, because Noise asks for two bytes, then for the message."""
 
-    def __init__(self, socket: trio.SocketStream, *, is_initiator: bool) -> None:
-        self.is_initiator: Final = is_initiator
-        self._socket: Final = socket
-        self._unread = bytearray()
+    def __init__(self, socket: trio.SocketStream) -> None:
+        self.socket: Final = socket
+        self._unread = b""
+        self._start = 0
 
     async def read(self, n: int) -> bytes:
-        while len(self._unread) < n:
-            part = await self._socket.receive_some(READ_MAX)
-            if not part:
+        """Exactly ``n`` bytes, at most what the two bytes of a length can say."""
+        while len(self._unread) - self._start < n:
+            more = await self.socket.receive_some(READ_MAX)
+            if not more:
                 raise _closed()
-            self._unread += part
-        data = bytes(self._unread[:n])
-        del self._unread[:n]
+            self._unread = self._unread[self._start :] + more
+            self._start = 0
+        data = self._unread[self._start : self._start + n]
+        self._start += n
         return data
 
-    async def write(self, data: bytes) -> None:
-        await self._socket.send_all(data)
+    async def write(self, data: bytes | memoryview) -> None:
+        await self.socket.send_all(data)
 
 
 @contextmanager
@@ -191,7 +209,7 @@ def _library_errors() -> Iterator[None]:
         raise
     except (OSError, trio.BrokenResourceError, trio.ClosedResourceError) as error:
         raise RemoteProtocolError(ErrorCode.TRANSFER_TRUNCATED, "the connection broke") from error
-    except Exception as error:  # noqa: BLE001 — hostile bytes surface as protobuf, Noise, Unicode, value and library errors
+    except Exception as error:  # hostile bytes surface as protobuf, Noise, Unicode, value and library errors
         raise RemoteProtocolError(ErrorCode.TRANSFER_TRUNCATED, f"the peer does not follow libp2p ({type(error).__name__})") from error
 
 

@@ -170,7 +170,7 @@ class Stream:
         self._receive_window -= size
         return True
 
-    def feed(self, data: bytearray) -> None:
+    def feed(self, data: memoryview) -> None:
         self._received += data
         self._receiver_wakes.set()
 
@@ -349,22 +349,22 @@ class Muxer:
 
     async def _read(self) -> NoReturn:
         """Feed frames to their streams as they come, whole or in parts, so that a frame's announced length costs nothing."""
-        unread = bytearray()
+        data, start = b"", 0
         while True:
-            while len(unread) < _HEADER.size:
-                unread += await self._next_bytes()
-            version, kind, flags, stream_id, length = _HEADER.unpack_from(unread)
-            del unread[: _HEADER.size]
+            while len(data) - start < _HEADER.size:
+                data, start = data[start:] + await self._receive(), 0
+            version, kind, flags, stream_id, length = _HEADER.unpack_from(data, start)
+            start += _HEADER.size
             if version != _VERSION:
                 raise _broken(f"it speaks version {version} of Yamux")
-            stream = self._begin_frame(kind, _Flag(flags), stream_id, length)
-            missing = length if kind == _Type.DATA else 0
-            while missing:
-                if not unread:
-                    unread += await self._next_bytes()
-                part = unread[:missing]
-                del unread[:missing]
-                missing -= len(part)
+            stream = self._begin_frame(kind, flags, stream_id, length)
+            n_missing = length if kind == _Type.DATA else 0
+            while n_missing:
+                if start == len(data):
+                    data, start = await self._receive(), 0
+                part = memoryview(data)[start : start + n_missing]
+                start += len(part)
+                n_missing -= len(part)
                 if stream is not None:
                     stream.feed(part)
             if stream is not None and flags & _Flag.RST:
@@ -372,13 +372,13 @@ class Muxer:
             elif stream is not None and flags & _Flag.FIN:
                 stream.end_receiving()
 
-    async def _next_bytes(self) -> bytes:
+    async def _receive(self) -> bytes:
         data = await self._channel.receive_some()
         if not data:
             raise RemoteProtocolError(ErrorCode.TRANSFER_TRUNCATED, "the peer closed the connection")
         return data
 
-    def _begin_frame(self, kind: int, flags: _Flag, stream_id: int, length: int) -> Stream | None:
+    def _begin_frame(self, kind: int, flags: int, stream_id: int, length: int) -> Stream | None:
         """Act on a header. Returns the stream it speaks of, or None: not ours to know, or finished on this side already."""
         match kind:
             case _Type.PING:
