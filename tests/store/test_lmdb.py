@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
+import lmdb
 import pytest
 
 from retrieval.cid import RAW, Cid, cid_of
@@ -87,6 +88,16 @@ def test_a_grown_store_opens_again_with_a_small_map(tmp_path: Path) -> None:
     store.put_many([numbered(2)])
     assert store.bytes_used() == 2 * MIB
     store.close()
+
+
+def test_the_map_does_not_grow_with_every_start(tmp_path: Path) -> None:
+    for n in range(64):
+        storage = LmdbStateStorage.open(tmp_path, command="test", map_bytes=SMALL_MAP)
+        storage.commit([], [Row(table="t/1", key=b"k", value=bytes([n]) * SMALL_MAP)])
+        storage.close()
+    with lmdb.open(str(tmp_path), readonly=True) as environment:
+        environment.set_mapsize(0)  # takes the size from the file
+        assert environment.info()["map_size"] <= 8 * SMALL_MAP
 
 
 def test_a_map_grown_by_another_process_is_followed(tmp_path: Path) -> None:

@@ -161,14 +161,16 @@ class Environment:
             self._env.reader_check()
 
     def _grow(self) -> None:
+        """Take the size the file knows of, from another process or an earlier run; when that is ours already, double it."""
         self._free_dead_readers()
         with self._door(), self._gate.alone():
             ours = self._env.info()["map_size"]
             self._env.set_mapsize(0)
-            map_bytes = 2 * max(ours, self._env.info()["map_size"])
-            if map_bytes > MAP_BYTES_MAX:
+            if self._env.info()["map_size"] > ours:
+                return
+            if 2 * ours > MAP_BYTES_MAX:
                 raise LocalProtocolError(ErrorCode.STORE_FULL, f"{self._path.name}/ would need a map above {MAP_BYTES_MAX} bytes")
-            self._env.set_mapsize(map_bytes)
+            self._env.set_mapsize(2 * ours)
 
     @contextmanager
     def _door(self) -> Iterator[None]:
