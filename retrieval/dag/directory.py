@@ -64,9 +64,9 @@ def find(node: PBNode, name: bytes, level: int) -> tuple[PBLink, bool] | None:
     Returns the link and whether it leads to the entry (else to the next shard); None when the name is not there or the node is no
     directory. Raises ``RemoteProtocolError(malformed_block)``.
     """
-    if node.data is None:
+    content = unixfs.decode_any(node.data)
+    if content is None:
         return None
-    content = unixfs.decode(node.data)
     if content.type is NodeType.DIRECTORY and level == 0:
         link = next((link for link in node.links if link.name == name), None)
         return None if link is None else (link, True)

@@ -51,13 +51,16 @@ def check_target(target: Path) -> None:
     Files replace files. Directories are never replaced, nor mixed into, unless empty. Raises ``LocalProtocolError(file_unreadable)``.
     """
     parent = target.absolute().parent
-    if target.is_dir() and not target.is_symlink():
-        if any(target.iterdir()):
-            raise _unwritable(target, "is a directory that is not empty")
-    elif not parent.is_dir():
-        raise _unwritable(parent, "is not a directory")
-    if not os.access(parent, os.W_OK | os.X_OK):
-        raise _unwritable(parent, "cannot be written")
+    try:
+        if target.is_dir() and not target.is_symlink():
+            if any(target.iterdir()):
+                raise _unwritable(target, "is a directory that is not empty")
+        elif not parent.is_dir():
+            raise _unwritable(parent, "is not a directory")
+        if not os.access(parent, os.W_OK | os.X_OK):
+            raise _unwritable(parent, "cannot be written")
+    except OSError as error:
+        raise _unwritable(target, error.strerror or "cannot be read") from error
 
 
 def export(store: BlockStore, root: Cid, target: Path, *, bytes_max: int = EXPORT_BYTES_MAX) -> Exported:
@@ -125,8 +128,8 @@ class _Export:
         if kind_of(cid) in (BlockKind.LEAF, BlockKind.INLINE_LEAF):
             return _Node(block, (), None, True)
         node = pb.decode(block)
-        content = None if node.data is None else _read_unixfs(node.data)
-        if content is None:
+        content = unixfs.decode_any(node.data)
+        if content is None or content.type is NodeType.METADATA:
             return _Node(block, (), None, False)
         return _Node(content.data or b"", node.links, content, True)
 
@@ -205,15 +208,6 @@ class _Export:
             os.close(fd)
         if depth == 0:
             os.sync()  # one call for all files: a sync for each would take longer than the transfer
-
-
-def _read_unixfs(message: bytes) -> UnixfsNode | None:
-    """The UnixFS message in a node's data, or None where the data is something else: other formats live in dag-pb, too."""
-    try:
-        content = unixfs.decode(message)
-    except RemoteProtocolError:
-        return None
-    return None if content.type is NodeType.METADATA else content
 
 
 def _write_symlink(parent_fd: int, name: bytes, target: bytes) -> None:

@@ -15,9 +15,11 @@ from retrieval.dag import directory, pb, unixfs
 from retrieval.dag.block import BlockKind, kind_of, load, not_held
 from retrieval.dag.exporter import VISITS_MAX
 from retrieval.dag.importer import DIRECTORY_DEPTH_MAX
+from retrieval.dag.unixfs import NodeType
 from retrieval.dag.walk import BLOCKS_MAX, Walk, fast_forward
 from retrieval.errors import ErrorCode, RemoteProtocolError
 from retrieval.store.blocks import BlockStore, Root
+from retrieval.units import SIZE_BYTES_MAX
 from retrieval.wire.messages import BLOCK_SIZE_MAX, Scope
 
 VISITED_BLOCKS_MAX: Final = 1024  # blocks an unpaid question may make us look at (PROTOCOL.md, "Deals, resume, never pay twice")
@@ -73,6 +75,8 @@ def measured_root(store: BlockStore, cid: Cid, name: str) -> Root:
     if walk.expected is not None:
         raise not_held(walk.expected)
     file_bytes = _FileBytes(store).of(cid, 0)
+    if file_bytes > SIZE_BYTES_MAX:
+        raise RemoteProtocolError(ErrorCode.DAG_TOO_LARGE, f"its files claim {file_bytes} bytes")
     return Root(cid=cid, name=name, n_bytes=walk.n_bytes, n_blocks=walk.n_blocks, file_bytes=file_bytes)
 
 
@@ -114,9 +118,9 @@ class _FileBytes:
             return size_bytes
         block = self._load(cid)
         node = pb.decode(block) if kind_of(cid) is not BlockKind.INLINE_LEAF else pb.PBNode()
-        if node.data is None:
+        content = unixfs.decode_any(node.data)
+        if content is None or content.type is NodeType.METADATA:
             return len(block)
-        content = unixfs.decode(node.data)
         if content.is_directory:
             if depth == DIRECTORY_DEPTH_MAX:
                 raise RemoteProtocolError(ErrorCode.DAG_TOO_LARGE, f"directories are nested more than {DIRECTORY_DEPTH_MAX} deep")

@@ -13,6 +13,7 @@ from typing import Final
 
 from retrieval.dag import pb
 from retrieval.dag.protobuf import BYTES, FIXED32, VARINT, bytes_field, malformed, read_fields, read_varint, varint_field
+from retrieval.errors import RemoteProtocolError
 
 MURMUR3_X64_64: Final = 0x22  # multicodec of the only hash UnixFS directories use
 HAMT_FANOUT_MAX: Final = 1024  # slots of a shard, as in boxo
@@ -119,6 +120,14 @@ def decode(message: bytes) -> UnixfsNode:
         mode=numbers.get(_MODE),
         mtime=mtime,
     )
+
+
+def decode_any(message: bytes | None) -> UnixfsNode | None:
+    """Read a node's data as UnixFS, or None where it is something else: dag-pb also carries other formats, which is no fault."""
+    try:
+        return None if message is None else decode(message)
+    except RemoteProtocolError:
+        return None
 
 
 def decode_block(block: bytes) -> tuple[pb.PBNode, UnixfsNode]:
