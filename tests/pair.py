@@ -370,7 +370,7 @@ class Pair:
         purchase = line.purchases.pop(deal, None)
         purchase = Purchase.restore(deal, agreed, receipt.receipt if receipt else None, line, walk)
         while walk.expected is not None and (payload := self.client.store.get(walk.expected)) is not None:
-            purchase.hold(payload)
+            purchase.hold(payload, len(payload))
         self.client_step(self.client_session.take_up(purchase, now=self.now))
         return purchase
 

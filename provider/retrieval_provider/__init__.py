@@ -1,0 +1,1 @@
+"""The provider: holds blocks, quotes, serves, gets paid, claims."""

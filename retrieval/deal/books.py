@@ -173,7 +173,8 @@ class ProviderBooks:
         sale.lifecycle.advance(event)
         self.sales.pop(sale.deal_id)
         sale.line.sales.pop(sale.deal_id)
-        lost = max(0, sale.unpaid_bytes)
+        lost = sale.sent_bytes - sale.position.n_bytes
+        assert lost >= 0
         sale.line.written_off_bytes += lost
         position = sale.position
         ended = OutcomeRecord(

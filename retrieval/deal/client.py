@@ -361,6 +361,9 @@ class ClientSession:
         purchase.lifecycle.advance(PurchaseEvent.ALL_VERIFIED)
         return Step(events=(SelectionVerified(deal_id=purchase.deal_id),))
 
+    def committed(self, step: Step) -> None:
+        """The pump's word that a step is on disk. Nothing here waits for it: the pump sends only after it."""
+
     # money
 
     def _pay(self, purchases: Sequence[Purchase], now: float) -> Step:

@@ -15,6 +15,7 @@ from retrieval.deal.records import (
     DealRecord,
     LineRecord,
     OutcomeRecord,
+    PriceRecord,
     ReceiptRecord,
     SentRecord,
 )
@@ -35,6 +36,7 @@ TABLE_OF_BODY: Final[dict[type[Body], str]] = {
     ReceiptRecord: "receipts/1",
     OutcomeRecord: "outcomes/1",
     ClaimRecord: "claims/1",
+    PriceRecord: "prices/1",
 }
 OPEN_DEALS: Final = "open-deals/1"
 """Ids of deals without an outcome, so that a start does not read every deal there ever was."""

@@ -75,7 +75,7 @@ class CreditLine:
 
     def write_off(self, n_bytes: int) -> None:
         """Forgive what was sent and lost on the way. Raises ``RemoteProtocolError(debt_outstanding)`` above one first window."""
-        if self.written_off_bytes + n_bytes > self.window_first:
+        if n_bytes and self.written_off_bytes + n_bytes > self.window_first:
             raise RemoteProtocolError(
                 ErrorCode.DEBT_OUTSTANDING,
                 f"{n_bytes} bytes were sent and never paid, {self.written_off_bytes} before them; {self.window_first} are forgiven",

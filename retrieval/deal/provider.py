@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, assert_never
 
@@ -28,6 +29,7 @@ from retrieval.payment.channel import ChannelConfig, ChannelId, SessionKey, chec
 from retrieval.payment.voucher import Voucher, verify_voucher
 from retrieval.units import KIB, floor_div
 from retrieval.wire import shape
+from retrieval.wire.framing import Block
 from retrieval.wire.messages import (
     Accept,
     Acceptance,
@@ -137,6 +139,10 @@ class ProviderSession:
             return self._dispatch(message, now)
         except RemoteProtocolError as error:
             return self.fail(error, now)
+
+    def receive_blocks(self, blocks: Sequence[Block], now: float) -> Step:
+        """A client sends no blocks."""
+        return self.fail(RemoteProtocolError(ErrorCode.UNEXPECTED_MESSAGE, "a client sends no blocks"), now)
 
     def _dispatch(self, message: Message, now: float) -> Step:
         if self._their_hello is None:

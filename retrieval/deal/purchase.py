@@ -120,11 +120,15 @@ class Purchase:
         """Whether everything a receipt was given for is still here."""
         return self.verified_blocks >= self.paid.n_blocks and self.verified_bytes >= self.paid.n_bytes
 
-    def hold(self, payload: bytes) -> None:
-        """Count a block that was verified before and is still in the store."""
+    def hold(self, payload: bytes | None, size: int) -> None:
+        """Count a block that was verified before and is still in the store. Leaves are counted unread: ``payload`` None."""
         cid = self.walk.expected
         assert cid is not None
-        self._count(cid, payload)
+        if payload is None:
+            self.walk.skip(size)
+        else:
+            self.walk.advance(payload)
+        self._count(cid, size)
 
     def verify(self, block: Block, now: float) -> None:
         """Take a block, or raise ``RemoteProtocolError`` and take nothing: hash first, then place, then the quote's bounds."""
@@ -137,13 +141,13 @@ class Purchase:
             raise RemoteProtocolError(ErrorCode.QUOTE_EXCEEDED, f"more than {self.quote.n_bytes} bytes in {self.quote.n_blocks} blocks")
         if self.unpaid_bytes == 0:
             self.unpaid_since = now
-        self._count(block.cid, block.payload)
+        self.walk.advance(block.payload)
+        self._count(block.cid, size)
         self.progress_at = now
 
-    def _count(self, cid: Cid, payload: bytes) -> None:
-        self.walk.advance(payload)
+    def _count(self, cid: Cid, size: int) -> None:
         self.accumulator.append(cid)
-        self.verified_bytes += len(payload)
+        self.verified_bytes += size
         self.verified_blocks += 1
 
     def next_receipt(self, *, channel_amount: int, now: float) -> Receipt:

@@ -122,7 +122,17 @@ class ClaimRecord:
     """What the settlement that followed moved to the receiver, over all channels of the batch."""
 
 
-Body = ChannelRecord | LineRecord | DealRecord | SentRecord | ReceiptRecord | OutcomeRecord | ClaimRecord
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PriceRecord:
+    """What a provider asks. Subject: a root's CID, or ``DEFAULT_PRICE`` for all others."""
+
+    price_per_gib: int = wire(1, shape.amount)
+    flat_fee: int = wire(2, shape.amount)
+
+
+DEFAULT_PRICE = b"*"
+
+Body = ChannelRecord | LineRecord | DealRecord | SentRecord | ReceiptRecord | OutcomeRecord | ClaimRecord | PriceRecord
 
 KIND_OF_BODY: dict[type[Body], RecordKind] = {
     ChannelRecord: RecordKind.CHANNEL,
@@ -132,6 +142,7 @@ KIND_OF_BODY: dict[type[Body], RecordKind] = {
     ReceiptRecord: RecordKind.RECEIPT,
     OutcomeRecord: RecordKind.OUTCOME,
     ClaimRecord: RecordKind.CLAIM,
+    PriceRecord: RecordKind.PRICE,
 }
 BODY_OF_KIND = {kind: body for body, kind in KIND_OF_BODY.items()}
 

@@ -1,0 +1,174 @@
+"""Trio. Serves one session: answers what the machine asks, and reads the blocks it wants."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+import trio
+
+from retrieval.cid import Cid
+from retrieval.dag.measure import totals
+from retrieval.deal import fold
+from retrieval.deal.books import ProviderBooks
+from retrieval.deal.events import ChannelPresented, Event, QueryReceived
+from retrieval.deal.provider import Offer, Outgoing, ProviderSession, Wanted
+from retrieval.deal.records import OutcomeRecord
+from retrieval.deal.step import Step
+from retrieval.errors import ErrorCode, LocalProtocolError, RemoteProtocolError, RetrievalError
+from retrieval.identity import PeerId
+from retrieval.ledger.state import StateView
+from retrieval.payment.chain import ChannelState
+from retrieval.payment.channel import ChannelId
+from retrieval.store.blocks import BlockStore
+from retrieval.transport.pump import ByteStream, Pump
+from retrieval.transport.writer import Clock, JournalWriter
+from retrieval.wire.framing import block_head
+from retrieval.wire.messages import BLOCK_SIZE_MAX, Query, Scope, Settlement
+
+from .admission import QueryRate
+from .pricing import PriceList
+
+ReadChannel = Callable[[ChannelId], ChannelState]
+"""One look at the chain. Blocks; called in a thread."""
+Listener = Callable[[PeerId, Event], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Service:
+    """What every session of a node stands on."""
+
+    books: ProviderBooks
+    store: BlockStore
+    state: StateView
+    writer: JournalWriter
+    prices: PriceList
+    settlement: Settlement | None
+    read_channel: ReadChannel | None
+    quote_lifetime_s: int
+    query_rate: QueryRate
+    clock: Clock
+    listener: Listener
+
+
+class SessionServer:
+    """One client on one stream."""
+
+    def __init__(self, service: Service, stream: ByteStream, peer: PeerId) -> None:
+        self._service: Final = service
+        self._peer: Final = peer
+        self.machine: Final = ProviderSession(service.books, peer, settlement=service.settlement, now=service.clock())
+        self._pump: Final = Pump(
+            self.machine,
+            stream,
+            service.writer,
+            store=service.store.put_many,
+            clock=service.clock,
+            on_event=self._told,
+            next_blocks=self._next_blocks,
+        )
+        self._asked: Final[trio.MemorySendChannel[QueryReceived | ChannelPresented]]
+        self._questions: Final[trio.MemoryReceiveChannel[QueryReceived | ChannelPresented]]
+        self._asked, self._questions = trio.open_memory_channel(64)
+
+    async def run(self) -> None:
+        """Serve until the session is over."""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._answer_questions)
+            await self._pump.run()
+            nursery.cancel_scope.cancel()
+
+    def shut_down(self) -> None:
+        """Tell the client that the provider is going, and that its deals can be taken up later."""
+        error = LocalProtocolError(ErrorCode.SHUTTING_DOWN, retry_after_s=5)
+        self._pump.put(self.machine.fail(error, self._service.clock()))
+
+    def _told(self, event: Event) -> None:
+        if isinstance(event, QueryReceived | ChannelPresented):
+            self._asked.send_nowait(event)
+        self._service.listener(self._peer, event)
+
+    async def _answer_questions(self) -> None:
+        async for question in self._questions:
+            match question:
+                case QueryReceived():
+                    self._pump.put(await self._answer_query(question.query))
+                case ChannelPresented():
+                    self._pump.put(await self._answer_channel(question))
+
+    async def _answer_query(self, query: Query) -> Step:
+        """Cheap checks first: rate, then price, then lookup."""
+        service = self._service
+        try:
+            service.query_rate.admit(self._peer, service.clock())
+            if query.deal_id is not None:
+                return self._answer_past_deal(query.query_id, query.deal_id)
+            offer = await trio.to_thread.run_sync(self._offer, query)
+        except RetrievalError as error:
+            return self.machine.refuse_query(query.query_id, error)
+        return self.machine.quote(query.query_id, offer, nonce=secrets.token_bytes(16), now=service.clock())
+
+    def _answer_past_deal(self, query_id: int, deal_id: bytes) -> Step:
+        ended = fold.get(self._service.state, OutcomeRecord, deal_id)
+        if ended is None or ended.done is None:
+            raise RemoteProtocolError(ErrorCode.DEAL_UNKNOWN, "it has no countersignature here")
+        return self.machine.answer_done(query_id, ended.done)
+
+    def _offer(self, query: Query) -> Offer:
+        service, selection = self._service, query.selection
+        if selection is None:
+            raise RemoteProtocolError(ErrorCode.MALFORMED_MESSAGE, "a query names content or a deal")
+        if selection.scope == Scope.ENTITY or selection.range_start is not None or selection.range_end is not None:
+            raise RemoteProtocolError(ErrorCode.UNSUPPORTED_SCOPE, "entity ranges are not served yet")
+        root = Cid(selection.root)
+        weight = totals(service.store, root, selection.path, Scope(selection.scope))
+        price = service.prices.of(root)
+        return Offer(
+            price_per_gib=price.price_per_gib,
+            flat_fee=price.flat_fee,
+            n_bytes=weight.n_bytes,
+            n_blocks=weight.n_blocks,
+            exact=weight.exact and query.cursor == 0,
+            block_size_max=BLOCK_SIZE_MAX,
+            lifetime_s=service.quote_lifetime_s,
+        )
+
+    async def _answer_channel(self, presented: ChannelPresented) -> Step:
+        service = self._service
+        assert service.read_channel is not None
+        try:
+            state = await trio.to_thread.run_sync(service.read_channel, presented.channel_id)
+        except RetrievalError as error:
+            return self.machine.refuse_channel(presented.channel_id, error)
+        withdraw_at = state.withdraw_finalizes_at(presented.config) or 0
+        return self.machine.channel_seen(
+            presented.channel_id,
+            balance=state.balance,
+            total_claimed=state.total_claimed,
+            withdraw_at=withdraw_at,
+            now=service.clock(),
+        )
+
+    def _next_blocks(self, size_max: int) -> list[bytes]:
+        """Block frames that may leave now, of about ``size_max`` bytes in all."""
+        machine, now, store = self.machine, self._service.clock(), self._service.store
+        frames: list[bytes] = []
+        size = 0
+        while size < size_max:
+            match machine.next_send(now):
+                case None:
+                    break
+                case Step() as step:
+                    self._pump.put(step)
+                case Wanted(cid=cid, size_only=True) as wanted:
+                    weight = store.size(cid)
+                    self._pump.put(machine.supply(wanted, None, -1 if weight is None else weight, now))
+                case Wanted(cid=cid) as wanted:
+                    payload = store.get(cid)
+                    self._pump.put(machine.supply(wanted, payload, -1 if payload is None else len(payload), now))
+                case Outgoing(deal_id, index, cid, payload):
+                    frames += (block_head(deal_id, index, cid, len(payload)), payload)
+                    size += len(payload)
+        return frames
