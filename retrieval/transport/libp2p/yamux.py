@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import struct
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import IntEnum, IntFlag
 from typing import Final, NoReturn, Protocol
@@ -253,8 +254,9 @@ class Muxer:
         """Move bytes until the connection ends, from either side. All streams still open then have failed."""
         try:
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(self._until_broken, self._write, nursery.cancel_scope)
-                nursery.start_soon(self._until_broken, self._read, nursery.cancel_scope)
+                nursery.start_soon(self._write_until_broken)
+                await self._read_until_ended()
+                nursery.cancel_scope.cancel()
         finally:
             self.ended.set()
             self._written.set()
@@ -319,12 +321,15 @@ class Muxer:
 
     # Below: the two tasks.
 
-    async def _until_broken(self, move: Callable[[], Awaitable[None]], scope: trio.CancelScope) -> None:
+    async def _write_until_broken(self) -> None:
+        with suppress(RetrievalError):  # the reader meets it too, and before that what has arrived already
+            await self._write()
+
+    async def _read_until_ended(self) -> None:
         try:
-            await move()
+            await self._read()
         except RetrievalError as failure:
             self._failure = failure
-            scope.cancel()
 
     async def _write(self) -> NoReturn:
         """Everything that waits goes out in one write: the fewer Noise messages and system calls, the faster."""
