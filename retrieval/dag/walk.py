@@ -82,16 +82,16 @@ class Walk:
         """Whether the next block's links decide what follows; if not, its size is enough (``skip``)."""
         return self._next is not None and self._next.kind is BlockKind.NODE and (self.terminal is None or self._scope is Scope.ALL)
 
-    def advance(self, payload: bytes) -> None:
+    def advance(self, payload: bytes | memoryview) -> None:
         """The expected block has come, verified."""
         assert self._next is not None
         if self.terminal is None:
-            following = self._resolve(payload)
+            following = self._resolve(bytes(payload))
             self._count(len(payload))
             self._arrive(following)
             return
         if self.needs_payload:
-            self._descend(payload)
+            self._descend(bytes(payload))
         self._count(len(payload))
         self._settle()
 
