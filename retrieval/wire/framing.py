@@ -13,31 +13,39 @@ n        CID, binary
 rest     payload
 ======== ==========================================================
 
-Limits: a control body has at most 64 KiB, a block's payload at most 2 MiB. Blocks are verified as they are split off, many in one
-call of the C core, without a Python object for what is not wanted.
+Limits: a control body has at most 64 KiB, a block's payload at most 2 MiB. A frame above its limit is refused when its length and type
+byte are there, before any of its body is kept. So is a length that is not a minimal uvarint (multiformats/unsigned-varint), or is
+zero. Each of these, a type byte that is not in the table, a control body that does not follow its shape, and a block frame whose head
+cannot be read, ends the session: after it, nobody can say where the next frame begins. A block that does not match its CID is a whole
+frame, and ends its deal only.
+
+Blocks are verified as they are split off, many in one call of the C core.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import takewhile
 from typing import Final
 
 from retrieval import _native
-from retrieval._native import BlockStatus, Stop
+from retrieval._native import BlockRow, BlockStatus, Stop
 from retrieval.cid import Cid
 from retrieval.errors import ErrorCode, RemoteProtocolError
 from retrieval.wire import shape
-from retrieval.wire.messages import BLOCK_SIZE_MAX, MESSAGE_OF_TYPE, TYPE_OF_MESSAGE, DealId, FrameType, Message
+from retrieval.wire.messages import BLOCK_SIZE_MAX, DEAL_ID_SIZE, MESSAGE_OF_TYPE, TYPE_OF_MESSAGE, DealId, FrameType, Message
 
 FRAMES_PER_CALL: Final = 256
 """Frames split off in one call: a window of small blocks, or one read of large ones."""
-FRAME_SIZE_MAX: Final = _native.BLOCK_BODY_SIZE_MAX + 1 + 9
+FRAME_SIZE_MAX: Final = _native.UVARINT_SIZE_MAX + 1 + _native.BLOCK_BODY_SIZE_MAX
+"""The most bytes a decoder keeps between two calls."""
+BLOCK_INDEX_MAX: Final = (1 << 32) - 1
 
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """A block as it came, and what the check against its CID said."""
+    """A block as it came, and what the check against its CID said: never ``MALFORMED``, which ends the stream."""
 
     deal_id: DealId
     index: int
@@ -54,8 +62,10 @@ def encode_frame(message: Message) -> bytes:
 
 def block_head(deal_id: DealId, index: int, cid: Cid, payload_size: int) -> bytes:
     """What goes before a block's payload on the wire."""
+    assert len(deal_id) == DEAL_ID_SIZE
+    assert 0 <= index <= BLOCK_INDEX_MAX
     assert payload_size <= BLOCK_SIZE_MAX
-    body_size = 21 + len(cid) + payload_size
+    body_size = _native.BLOCK_HEADER_SIZE + len(cid) + payload_size
     return b"".join(
         (
             _native.encode_uvarint(1 + body_size),
@@ -89,8 +99,10 @@ class FrameDecoder:
         try:
             while at < len(self._buffer):
                 table, n_blocks, at, stop = _native.verify_frames(self._buffer, at, FRAMES_PER_CALL)
-                if n_blocks:
-                    yield self._blocks(table)
+                if blocks := self._blocks(table):
+                    yield blocks
+                if len(blocks) < n_blocks:
+                    raise RemoteProtocolError(ErrorCode.MALFORMED_FRAME, "the head of a block cannot be read")
                 if stop == Stop.OTHER_FRAME:
                     message, at = self._control(at)
                     yield message
@@ -101,29 +113,31 @@ class FrameDecoder:
             del self._buffer[:at]
 
     def _blocks(self, table: bytes) -> list[Block]:
+        """The blocks of a table, up to the first whose head cannot be read."""
         with memoryview(self._buffer) as view:
             return [
                 Block(
-                    DealId(bytes(view[row.deal_id_start : row.deal_id_start + 16])),
+                    DealId(bytes(view[row.deal_id_start : row.deal_id_start + DEAL_ID_SIZE])),
                     row.block_index,
                     Cid(bytes(view[row.cid_start : row.payload_start])),
                     bytes(view[row.payload_start : row.payload_end]),
                     BlockStatus(row.status),
                 )
-                for row in _native.block_rows(table)
+                for row in takewhile(_is_readable, _native.block_rows(table))
             ]
 
     def _control(self, at: int) -> tuple[Message, int]:
-        table, n_frames, _, stop = _native.scan_frames(self._buffer, at, 1)
-        if not n_frames:
-            _require_more(stop)
+        table, n_frames, _, _ = _native.scan_frames(self._buffer, at, 1)
+        assert n_frames == 1, "the walk over blocks has seen that the frame is whole"
         (row,) = _native.frame_rows(table)
-        body = bytes(memoryview(self._buffer)[row.body_start : row.body_end])
-        try:
-            cls = MESSAGE_OF_TYPE[FrameType(row.type)]
-        except (ValueError, KeyError) as error:
-            raise RemoteProtocolError(ErrorCode.MALFORMED_FRAME, f"frame type {row.type} is unknown") from error
-        return shape.decode(cls, body), row.body_end
+        cls = MESSAGE_OF_TYPE.get(row.type)
+        if cls is None:
+            raise RemoteProtocolError(ErrorCode.MALFORMED_FRAME, f"frame type {row.type} is unknown")
+        return shape.decode(cls, bytes(memoryview(self._buffer)[row.body_start : row.body_end])), row.body_end
+
+
+def _is_readable(row: BlockRow) -> bool:
+    return row.status != BlockStatus.MALFORMED
 
 
 def _require_more(stop: int) -> None:

@@ -36,12 +36,13 @@ provider can look at the chain before there is a deal, and no chain call ever st
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import Final, NewType
 
 from retrieval.units import GIB, SIZE_BYTES_MAX
-from retrieval.wire import shape
+from retrieval.wire import receipt, shape
 from retrieval.wire.shape import blob, flag, many, nested, text, uint, wire
 
 QuoteDigest = NewType("QuoteDigest", bytes)
@@ -52,7 +53,7 @@ CAPABILITY_MAX: Final = 64  # characters
 CAPABILITIES_MAX: Final = 64
 AGENT_MAX: Final = 128
 PATH_SEGMENTS_MAX: Final = 256
-PATH_SEGMENT_MAX: Final = 255  # bytes of a name on most file systems
+PATH_SEGMENT_MAX: Final = 255  # characters; also the bytes of a name on most file systems
 DETAIL_MAX: Final = 256
 RECEIPTS_PER_PAYMENT_MAX: Final = 16
 LIFETIME_MAX_S: Final = 7 * 24 * 3600
@@ -69,7 +70,7 @@ _count = uint(SIZE_BYTES_MAX)
 _digest = blob(32)
 _deal_id = blob(DEAL_ID_SIZE)
 _address = blob(20)
-_time = uint(1 << 40)
+_time = uint(receipt.TIME_MAX_S)
 _code = uint(999)
 _seconds = uint(LIFETIME_MAX_S)
 
@@ -118,6 +119,10 @@ class Query:
     """Blocks at the start of the selection's order that the client already holds."""
     price_per_gib_max: int | None = wire(4, shape.amount, optional=True)
     deal_id: bytes | None = wire(5, _deal_id, optional=True)
+
+    def __post_init__(self) -> None:
+        if (self.selection is None) == (self.deal_id is None):
+            raise ValueError("a Query names either a selection or a deal")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -222,7 +227,7 @@ class Accept(Signed):
 class SignedReceipt:
     """A receipt's bytes (``retrieval.wire.receipt``) and the client's signature, kind ``receipt``."""
 
-    body: bytes = wire(1, blob(90, 192))
+    body: bytes = wire(1, blob(receipt.BODY_SIZE_MIN, receipt.BODY_SIZE_MAX))
     signature: bytes = wire(2, blob(SIGNATURE_SIZE))
 
 
@@ -327,7 +332,8 @@ class ChannelStatus:
 
 
 Message = (
-    Hello | Query | SignedQuote | Accept | Payment | SignedDone | Refuse | Cancel | Pause | Resume | Ping | Pong | Error | Present | ChannelStatus
+    Hello | Query | SignedQuote | Accept | Payment | SignedDone | Refuse | Cancel
+    | Pause | Resume | Ping | Pong | Error | Present | ChannelStatus
 )  # fmt: skip
 
 
@@ -352,7 +358,7 @@ class FrameType(IntEnum):
     CHANNEL_STATUS = 16
 
 
-MESSAGE_OF_TYPE: Final[dict[FrameType, type[Message]]] = {
+MESSAGE_OF_TYPE: Final[Mapping[int, type[Message]]] = {
     FrameType.HELLO: Hello,
     FrameType.QUERY: Query,
     FrameType.QUOTE: SignedQuote,

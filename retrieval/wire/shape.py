@@ -1,14 +1,15 @@
 """How a message's dataclass becomes deterministic CBOR: each field names its map key and its kind.
 
 A message is read by the same declaration that writes it, so the two cannot drift. ``load`` is for foreign values and raises
-``RemoteProtocolError(malformed_message)``; ``dump`` is for our own and asserts.
+``RemoteProtocolError(malformed_message)``; ``dump`` is for our own and asserts. A class whose fields must also agree with each other
+raises ``ValueError`` from ``__post_init__``: a bug where we made it, a malformed message where it was received.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import MISSING, Field, field, fields
-from functools import cache
+from dataclasses import MISSING, Field, dataclass, field, fields
+from functools import partial
 from typing import Any, Final, TypeVar
 
 from retrieval.errors import ErrorCode, RemoteProtocolError
@@ -20,19 +21,12 @@ T = TypeVar("T")
 UINT64_MAX: Final = (1 << 64) - 1
 
 
+@dataclass(frozen=True, slots=True)
 class Kind:
-    """A kind of field: what its CBOR value may be, and what it is in Python."""
+    """A kind of field: how its CBOR value is read, and how its Python value is written. Both refuse what the field may not hold."""
 
-    def __init__(self, load: Callable[[Any], Any], dump: Callable[[Any], Any] = lambda value: value) -> None:
-        self._load, self._dump = load, dump
-
-    def load(self, value: Any) -> Any:
-        return self._load(value)
-
-    def dump(self, value: Any) -> Any:
-        dumped = self._dump(value)
-        assert _same(self._load(dumped), value), f"{value!r} is not a value of its own field"
-        return dumped
+    load: Callable[[Any], Any]
+    dump: Callable[[Any], Any]
 
 
 def uint(most: int = UINT64_MAX, *, least: int = 0) -> Kind:
@@ -43,7 +37,11 @@ def uint(most: int = UINT64_MAX, *, least: int = 0) -> Kind:
             raise malformed(f"an integer is not in {least}..{most}")
         return value
 
-    return Kind(load, int)
+    def dump(value: int) -> int:
+        assert least <= value <= most, f"{value} is not in {least}..{most}"
+        return int(value)  # an IntEnum too goes out as its number
+
+    return Kind(load, dump)
 
 
 def blob(least: int, most: int | None = None) -> Kind:
@@ -55,7 +53,11 @@ def blob(least: int, most: int | None = None) -> Kind:
             raise malformed(f"a byte string is not {least}..{longest} bytes long")
         return value
 
-    return Kind(load, bytes)
+    def dump(value: bytes) -> bytes:
+        assert type(value) is bytes and least <= len(value) <= longest, f"{value!r} is not {least}..{longest} bytes"  # noqa: PT018
+        return value
+
+    return Kind(load, dump)
 
 
 def text(most: int) -> Kind:
@@ -66,12 +68,21 @@ def text(most: int) -> Kind:
             raise malformed(f"a text is longer than {most} characters")
         return value
 
-    return Kind(load)
+    def dump(value: str) -> str:
+        assert len(value) <= most, f"{value!r} is longer than {most} characters"
+        return value
+
+    return Kind(load, dump)
 
 
 def _load_flag(value: Any) -> bool:
     if type(value) is not bool:
         raise malformed("a flag is neither true nor false")
+    return value
+
+
+def _dump_flag(value: bool) -> bool:
+    assert type(value) is bool
     return value
 
 
@@ -87,7 +98,7 @@ def dump_amount(amount: int) -> bytes:
     return amount.to_bytes((amount.bit_length() + 7) // 8, "big")
 
 
-flag: Final = Kind(_load_flag)
+flag: Final = Kind(_load_flag, _dump_flag)
 amount: Final = Kind(_load_amount, dump_amount)
 
 
@@ -97,14 +108,18 @@ def many(kind: Kind, most: int, *, least: int = 0) -> Kind:
     def load(value: Any) -> tuple[Any, ...]:
         if type(value) is not list or not least <= len(value) <= most:
             raise malformed(f"an array does not hold {least}..{most} values")
-        return tuple(kind.load(item) for item in value)
+        return tuple([kind.load(item) for item in value])
 
-    return Kind(load, lambda items: [kind.dump(item) for item in items])
+    def dump(items: tuple[Any, ...]) -> list[Any]:
+        assert least <= len(items) <= most, f"{len(items)} values are not {least}..{most}"
+        return [kind.dump(item) for item in items]
+
+    return Kind(load, dump)
 
 
 def nested(cls: type[Any]) -> Kind:
     """Another shape, as a map inside the map."""
-    return Kind(lambda value: load(cls, value), dump)
+    return Kind(partial(load, cls), dump)
 
 
 def wire(key: int, kind: Kind, *, optional: bool = False) -> Any:
@@ -114,29 +129,31 @@ def wire(key: int, kind: Kind, *, optional: bool = False) -> Any:
 
 
 def dump(message: Any) -> dict[int, Any]:
-    """The CBOR map of a message."""
+    """The CBOR map of a message, its keys in ascending order."""
     return {
         key: kind.dump(value)
-        for key, name, kind, _ in _layout(type(message))
+        for key, name, kind, _ in _LAYOUTS[type(message)].rows
         if (value := getattr(message, name)) is not None
     }  # fmt: skip
 
 
 def load(cls: type[T], value: Any) -> T:
     """The message of a CBOR map. Unknown keys are refused: what is not understood was not agreed."""
+    layout = _LAYOUTS[cls]
     if type(value) is not dict:
         raise malformed(f"a {cls.__name__} is not a map")
-    layout = _layout(cls)
-    known = {key for key, *_ in layout}
-    if unknown := value.keys() - known:
-        raise malformed(f"a {cls.__name__} has the unknown key {min(unknown)}")
     loaded: dict[str, Any] = {}
-    for key, name, kind, optional in layout:
+    for key, name, kind, optional in layout.rows:
         if key in value:
             loaded[name] = kind.load(value[key])
         elif not optional:
             raise malformed(f"a {cls.__name__} lacks its {name}")
-    return cls(**loaded)
+    if len(loaded) != len(value):
+        raise malformed(f"a {cls.__name__} has the unknown key {min(value.keys() - layout.keys)}")
+    try:
+        return cls(**loaded)
+    except ValueError as error:
+        raise malformed(str(error)) from error
 
 
 def encode(message: Any) -> bytes:
@@ -153,19 +170,29 @@ def malformed(why: str) -> RemoteProtocolError:
     return RemoteProtocolError(ErrorCode.MALFORMED_MESSAGE, why)
 
 
-@cache
-def _layout(cls: type[Any]) -> tuple[tuple[int, str, Kind, bool], ...]:
+@dataclass(frozen=True, slots=True)
+class _Layout:
+    rows: tuple[tuple[int, str, Kind, bool], ...]
     """Key, name, kind and optionality of each field, by key."""
-    rows = sorted((_row(declared) for declared in fields(cls)), key=lambda row: row[0])
-    assert len({row[0] for row in rows}) == len(rows), f"{cls.__name__} uses a key twice"
-    return tuple(rows)
+    keys: frozenset[int]
+
+
+class _Layouts(dict[type[Any], _Layout]):
+    """The layout of each class, worked out when it is first asked for."""
+
+    def __missing__(self, cls: type[Any]) -> _Layout:
+        rows = sorted((_row(declared) for declared in fields(cls)), key=lambda row: row[0])
+        keys = frozenset(row[0] for row in rows)
+        assert len(keys) == len(rows), f"{cls.__name__} uses a key twice"
+        assert max(keys) <= cbor.KEY_MAX, f"{cls.__name__} uses a key above {cbor.KEY_MAX}"
+        layout = self[cls] = _Layout(tuple(rows), keys)
+        return layout
+
+
+_LAYOUTS: Final = _Layouts()
 
 
 def _row(declared: Field[Any]) -> tuple[int, str, Kind, bool]:
     metadata = declared.metadata
     assert metadata["optional"] == (declared.default is not MISSING)
     return metadata["key"], declared.name, metadata["kind"], metadata["optional"]
-
-
-def _same(loaded: Any, value: Any) -> bool:
-    return bool(loaded == (tuple(value) if isinstance(value, list) else value))
