@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from retrieval.errors import ErrorCode, RemoteProtocolError
-from retrieval.units import GIB, MIB, ceil_div, floor_div
+from retrieval.payment.rate import Rate as Rate  # part of the terms, shared with the receipts a third party checks
+from retrieval.units import MIB, floor_div
 from retrieval.wire.receipt import Receipt
 
 WINDOW_FIRST_DEFAULT: Final = 4 * MIB
@@ -16,34 +17,6 @@ PAY_INTERVAL_DIVISOR: Final = 4
 """At most a quarter of a window per payment, so that the next window is paid for before this one is used up."""
 FLAT_FEE_ONCE_S: Final = 24 * 3600
 """A flat fee is not charged again for the same selection and payer within this time."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Rate:
-    """The two prices of a deal."""
-
-    price_per_gib: int
-    flat_fee: int = 0
-
-    def owed(self, n_bytes: int) -> int:
-        """What ``n_bytes`` of one deal cost in all.
-
-        Rounded up once, on the running total: rounding each 256 KiB chunk up would overcharge 14 % at a cent per GB. The flat fee
-        falls due with the first verified byte.
-        """
-        if n_bytes == 0:
-            return 0
-        return self.flat_fee + ceil_div(n_bytes * self.price_per_gib, GIB)
-
-    def affordable(self, amount: int) -> int | None:
-        """The most bytes that ``amount`` covers, or None where every number of bytes is free of charge."""
-        if self.price_per_gib == 0:
-            return None if amount >= self.flat_fee else 0
-        return floor_div(max(0, amount - self.flat_fee) * GIB, self.price_per_gib)
-
-    @property
-    def is_free(self) -> bool:
-        return self.price_per_gib == 0 and self.flat_fee == 0
 
 
 def window_bytes(paid_bytes: int, *, window_first: int, window_max: int) -> int:
