@@ -169,6 +169,31 @@ def test_a_view_shows_the_payload_and_dies_with_the_call(tmp_path: Path) -> None
     store.close()
 
 
+def test_an_error_of_the_callers_own_passes_through_a_view(tmp_path: Path) -> None:
+    store = LmdbBlockStore(tmp_path, bytes_max=MIB)
+    cid, payload = block(b"payload")
+    store.put_many([(cid, payload)])
+
+    def lose_the_connection(view: memoryview) -> None:
+        raise BrokenPipeError
+
+    with pytest.raises(BrokenPipeError):
+        store.view(cid, lose_the_connection)
+    assert store.get(cid) == payload
+    store.close()
+
+
+def test_one_may_read_inside_a_view_but_not_write(tmp_path: Path) -> None:
+    store = LmdbBlockStore(tmp_path, bytes_max=MIB)
+    first, second = block(b"first"), block(b"second")
+    store.put_many([first, second])
+    assert store.view(first[0], lambda _: store.get(second[0])) == b"second"
+    with pytest.raises(AssertionError, match="own reading"):
+        store.view(first[0], lambda _: store.put_many([block(b"third")]))
+    store.put_many([block(b"third")])
+    store.close()
+
+
 def test_the_limit_holds_over_processes(tmp_path: Path) -> None:
     store = LmdbBlockStore(tmp_path, bytes_max=2 * MIB)
     script = """
@@ -335,6 +360,19 @@ def test_a_file_that_is_no_environment_is_a_broken_store(tmp_path: Path) -> None
     with pytest.raises(LocalProtocolError) as refused:
         LmdbBlockStore(tmp_path, bytes_max=MIB)
     assert refused.value.code is ErrorCode.STORE_BROKEN
+
+
+def test_a_file_where_the_folder_should_be_is_named(tmp_path: Path) -> None:
+    (tmp_path / "state").write_bytes(b"")
+    with pytest.raises(LocalProtocolError, match="state/") as refused:
+        LmdbStateStorage.open(tmp_path / "state", command="test")
+    assert refused.value.code is ErrorCode.FILE_UNREADABLE
+
+
+def test_only_the_owner_may_enter(tmp_path: Path) -> None:
+    LmdbStateStorage.open(tmp_path / "state", command="test").close()
+    rights = {path.name: path.stat().st_mode & 0o077 for path in (tmp_path / "state", *(tmp_path / "state").iterdir())}
+    assert rights == {"state": 0, "data.mdb": 0, "lock.mdb": 0, "lock": 0}
 
 
 @pytest.mark.parametrize("kept_percent", [1, 10, 50, 90, 99])

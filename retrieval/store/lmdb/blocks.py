@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Final, TypeVar
 
 from retrieval.cid import Cid
-from retrieval.errors import ErrorCode, LocalProtocolError
+from retrieval.errors import ErrorCode, LocalProtocolError, RemoteProtocolError
 from retrieval.store.blocks import Root
 from retrieval.store.lmdb.environment import MAP_BYTES_INITIAL, Environment, Transaction
 from retrieval.wire import cbor
@@ -130,5 +130,8 @@ class LmdbBlockStore:
 
 
 def _decode_root(cid: bytes, encoded: bytes) -> Root:
-    fields = cbor.decode(encoded)
+    try:
+        fields = cbor.decode(encoded)
+    except RemoteProtocolError as error:
+        raise LocalProtocolError(ErrorCode.STORE_BROKEN, f"the root {cid.hex()} cannot be read: {error.detail}") from error
     return Root(cid=Cid(cid), name=fields[0], n_bytes=fields[1], n_blocks=fields[2], file_bytes=fields[3])

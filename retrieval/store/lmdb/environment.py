@@ -8,18 +8,18 @@ gate here lets transactions in together and a resize in alone.
 
 from __future__ import annotations
 
-import errno
 import os
-import resource
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from threading import Condition
+from threading import Condition, get_ident
 from typing import Final, TypeAlias, TypeVar
 
 import lmdb
 
 from retrieval.errors import ErrorCode, LocalProtocolError
+from retrieval.store.lmdb.failure import DATA_NAME, lmdb_failure
+from retrieval.store.lmdb.folder import make_folder, sync_folder
 
 T = TypeVar("T")
 Transaction: TypeAlias = "lmdb.Transaction[memoryview]"
@@ -28,11 +28,7 @@ Table: TypeAlias = "lmdb._Database"
 MAP_BYTES_INITIAL: Final = 1 << 30  # address space, not disk: without MDB_WRITEMAP the file grows by what is written
 MAP_BYTES_MAX: Final = 1 << 46  # half of what x86-64 gives a process
 READERS_MAX: Final = 512  # concurrent read transactions, over all processes
-DISK_RESERVE_BYTES: Final = 1 << 20  # a short write with less than this free is taken for a full disk
 TABLES_MAX: Final = 8
-DATA_NAME: Final = "data.mdb"
-
-_FULL_WORDS: Final = tuple(os.strerror(number) for number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG))
 
 
 class Environment:
@@ -50,16 +46,16 @@ class Environment:
         """Open or make the environment in folder ``path``.
 
         ``sync_meta`` False leaves the newest commit to the kernel's leisure (see ``LmdbBlockStore``). Raises ``LocalProtocolError``:
-        ``not_initialised`` when there is nothing to read, ``disk_full``, ``store_broken``.
+        ``not_initialised`` when there is nothing to read, ``disk_full``, ``file_unreadable``, ``store_broken``.
         """
         self._path = path
         self._gate = _Gate()
         self._readonly = readonly
         if readonly and not (path / DATA_NAME).exists():
             raise LocalProtocolError(ErrorCode.NOT_INITIALISED, f"{path.name}/ holds no data yet")
+        if not readonly:
+            make_folder(path)
         with self._door():
-            if not readonly:
-                path.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._env = lmdb.open(
                 str(path),
                 map_size=map_bytes,
@@ -92,6 +88,7 @@ class Environment:
         ``work`` starts again from nothing when the map had to grow, so it must not consume what it is given.
         """
         assert not self._readonly, "opened for reading"
+        assert not self._gate.holds_this_thread, "a growing map would wait for this thread's own reading for ever"
         while True:
             try:
                 with self._door(), self._transaction(write=True) as transaction:
@@ -140,7 +137,10 @@ class Environment:
     def _make_tables(self, names: Sequence[bytes]) -> dict[bytes, Table]:
         with self._door():
             self._fill_to_claimed_end()
-        return self.write(lambda transaction: {name: self._env.open_db(name, txn=transaction) for name in names})
+        tables = self.write(lambda transaction: {name: self._env.open_db(name, txn=transaction) for name in names})
+        for folder in (self._path, self._path.parent):  # LMDB syncs the new file, but not its name
+            sync_folder(folder)
+        return tables
 
     def _fill_to_claimed_end(self) -> None:
         """Make the file as long as its meta page says, with a hole.
@@ -150,7 +150,7 @@ class Environment:
         write transaction keeps other writers from lengthening the file meanwhile.
         """
         file = self._path / DATA_NAME
-        with self._env.begin(write=True):
+        with self._transaction(write=True):
             claimed_bytes = (self._env.info()["last_pgno"] + 1) * self._env.stat()["psize"]
             if file.stat().st_size < claimed_bytes:
                 os.truncate(file, claimed_bytes)
@@ -179,23 +179,8 @@ class Environment:
             yield
         except lmdb.MapFullError:
             raise
-        except (lmdb.Error, OSError) as error:
-            raise self._translated(error) from error
-
-    def _translated(self, error: lmdb.Error | OSError) -> LocalProtocolError:
-        text = str(error)  # ends in the C library's words for an errno; py-lmdb before 3.0 gives no number
-        if any(words in text for words in _FULL_WORDS) or (os.strerror(errno.EIO) in text and self._disk_is_full()):
-            return LocalProtocolError(ErrorCode.DISK_FULL, f"while writing {self._path.name}/")
-        if isinstance(error, lmdb.MemoryError):
-            return LocalProtocolError(ErrorCode.STORE_FULL, f"{self._path.name}/ finds no address space for its map")
-        return LocalProtocolError(ErrorCode.STORE_BROKEN, f"{self._path.name}/: {text}")
-
-    def _disk_is_full(self) -> bool:
-        """Whether LMDB's EIO was a write cut short by a full disk, which it does not tell from a broken one."""
-        disk, (size_max, _) = os.statvfs(self._path), resource.getrlimit(resource.RLIMIT_FSIZE)
-        if disk.f_bavail * disk.f_frsize < DISK_RESERVE_BYTES:
-            return True
-        return size_max != resource.RLIM_INFINITY and (self._path / DATA_NAME).stat().st_size + DISK_RESERVE_BYTES > size_max
+        except lmdb.Error as error:
+            raise lmdb_failure(error, self._path) from error
 
 
 class _Gate:
@@ -203,19 +188,25 @@ class _Gate:
 
     def __init__(self) -> None:
         self._changed = Condition()
-        self._n_inside = 0
+        self._inside: list[int] = []  # thread ids
         self._closed = False
+
+    @property
+    def holds_this_thread(self) -> bool:
+        return get_ident() in self._inside
 
     @contextmanager
     def shared(self) -> Iterator[None]:
+        thread = get_ident()
         with self._changed:
-            self._changed.wait_for(lambda: not self._closed)
-            self._n_inside += 1
+            # A thread that is inside may go in again: to make it wait would be to wait for it.
+            self._changed.wait_for(lambda: not self._closed or thread in self._inside)
+            self._inside.append(thread)
         try:
             yield
         finally:
             with self._changed:
-                self._n_inside -= 1
+                self._inside.remove(thread)
                 self._changed.notify_all()
 
     @contextmanager
@@ -223,7 +214,7 @@ class _Gate:
         with self._changed:
             self._changed.wait_for(lambda: not self._closed)
             self._closed = True
-            self._changed.wait_for(lambda: self._n_inside == 0)
+            self._changed.wait_for(lambda: not self._inside)
         try:
             yield
         finally:

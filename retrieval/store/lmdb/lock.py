@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import Final
 
 from retrieval.errors import ErrorCode, LocalProtocolError
+from retrieval.store.lmdb.failure import file_failure
+from retrieval.store.lmdb.folder import make_folder
 
 COMMAND_SIZE_MAX: Final = 128  # bytes of the holder's command that are written and read
 POLL_S: Final = 0.02  # between two attempts; flock has no wait with a deadline
@@ -26,14 +28,19 @@ class StateLock:
         """Take the lock file ``path``, waiting up to ``wait_s`` for its turn (in the calling thread).
 
         ``command`` is what others are told about us, such as ``retrieval-provider serve``: no secrets. Raises
-        ``LocalProtocolError(state_locked)`` naming the holder's process and command.
+        ``LocalProtocolError``: ``state_locked`` naming the holder's process and command, ``disk_full``, ``file_unreadable``.
         """
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        make_folder(path.parent)
+        try:
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise file_failure(error, path.parent) from error
         try:
             _take(descriptor, time.monotonic() + wait_s)
-            os.ftruncate(descriptor, 0)
-            os.pwrite(descriptor, f"{os.getpid()} {command}".encode()[:COMMAND_SIZE_MAX], 0)
+            _write_holder(descriptor, command)
+        except OSError as error:
+            os.close(descriptor)
+            raise file_failure(error, path.parent) from error
         except BaseException:
             os.close(descriptor)
             raise
@@ -54,6 +61,11 @@ def _take(descriptor: int, deadline: float) -> None:
             if time.monotonic() >= deadline:
                 raise LocalProtocolError(ErrorCode.STATE_LOCKED, _holder(descriptor)) from None
             time.sleep(POLL_S)
+
+
+def _write_holder(descriptor: int, command: str) -> None:
+    os.ftruncate(descriptor, 0)
+    os.pwrite(descriptor, f"{os.getpid()} {command}".encode()[:COMMAND_SIZE_MAX], 0)
 
 
 def _holder(descriptor: int) -> str:
