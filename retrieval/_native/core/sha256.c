@@ -67,51 +67,36 @@ static void compress_plain(uint32_t state[8], const uint8_t *in, size_t n_blocks
     }
 }
 
-void rmn_sha256_init(struct rmn_sha256_state *state)
-{
-    *state = (struct rmn_sha256_state){{
-        0x6a09e667, 0xbb67ae85, 0x3c6ef372, 0xa54ff53a, 0x510e527f, 0x9b05688c, 0x1f83d9ab, 0x5be0cd19,
-    }};
-}
-
-void rmn_sha256_compress(enum rmn_sha256_kernel kernel, struct rmn_sha256_state *state, const uint8_t *in, size_t n_blocks)
+static void compress(enum rmn_sha256_kernel kernel, uint32_t state[8], const uint8_t *in, size_t n_blocks)
 {
 #if RMN_SHA256_HAVE_X86
     if (kernel == RMN_SHA256_X86) {
-        rmn_sha256_x86_compress(state->words, in, n_blocks);
+        rmn_sha256_x86_compress(state, in, n_blocks);
         return;
     }
 #endif
     (void)kernel;
-    compress_plain(state->words, in, n_blocks);
-}
-
-void rmn_sha256_finish(enum rmn_sha256_kernel kernel, struct rmn_sha256_state *state, const uint8_t *tail, uint64_t in_len,
-                       uint8_t out[RMN_SHA256_SIZE])
-{
-    uint8_t last[2 * RMN_SHA256_BLOCK_SIZE] = {0};
-    const size_t tail_size = (size_t)(in_len % RMN_SHA256_BLOCK_SIZE);
-    const size_t n_blocks = tail_size + 1 + LENGTH_SIZE <= RMN_SHA256_BLOCK_SIZE ? 1 : 2;
-    uint8_t *const length = last + n_blocks * RMN_SHA256_BLOCK_SIZE - LENGTH_SIZE;
-
-    for (size_t i = 0; i < tail_size; i++) {
-        last[i] = tail[i];
-    }
-    last[tail_size] = 0x80;
-    rmn_store_be32(length, (uint32_t)(in_len >> 29)); /* the length is in bits: in_len * 8 */
-    rmn_store_be32(length + 4, (uint32_t)(in_len << 3));
-    rmn_sha256_compress(kernel, state, last, n_blocks);
-    for (size_t i = 0; i < 8; i++) {
-        rmn_store_be32(out + 4 * i, state->words[i]);
-    }
+    compress_plain(state, in, n_blocks);
 }
 
 void rmn_sha256(enum rmn_sha256_kernel kernel, const uint8_t *in, size_t in_len, uint8_t out[RMN_SHA256_SIZE])
 {
-    const size_t n_blocks = in_len / RMN_SHA256_BLOCK_SIZE;
-    struct rmn_sha256_state state;
+    /* FIPS 180-4, 5.3.3: the same of the square roots of the first eight primes. */
+    uint32_t state[8] = {0x6a09e667, 0xbb67ae85, 0x3c6ef372, 0xa54ff53a, 0x510e527f, 0x9b05688c, 0x1f83d9ab, 0x5be0cd19};
+    uint8_t last[2 * RMN_SHA256_BLOCK_SIZE] = {0};
+    const size_t tail_size = in_len % RMN_SHA256_BLOCK_SIZE;
+    const size_t n_last = tail_size + 1 + LENGTH_SIZE <= RMN_SHA256_BLOCK_SIZE ? 1 : 2;
+    uint8_t *const length = last + n_last * RMN_SHA256_BLOCK_SIZE - LENGTH_SIZE;
 
-    rmn_sha256_init(&state);
-    rmn_sha256_compress(kernel, &state, in, n_blocks);
-    rmn_sha256_finish(kernel, &state, in + n_blocks * RMN_SHA256_BLOCK_SIZE, in_len, out);
+    compress(kernel, state, in, in_len / RMN_SHA256_BLOCK_SIZE);
+    for (size_t i = 0; i < tail_size; i++) {
+        last[i] = in[in_len - tail_size + i];
+    }
+    last[tail_size] = 0x80;
+    rmn_store_be32(length, (uint32_t)((uint64_t)in_len >> 29)); /* the length is in bits: in_len * 8 */
+    rmn_store_be32(length + 4, (uint32_t)((uint64_t)in_len << 3));
+    compress(kernel, state, last, n_last);
+    for (size_t i = 0; i < 8; i++) {
+        rmn_store_be32(out + 4 * i, state[i]);
+    }
 }

@@ -10,6 +10,8 @@
 #define RMN_SHA256_HAVE_X86 0
 #endif
 
+#define RMN_SHA256_BLOCK_SIZE 64u
+
 extern const uint32_t rmn_sha256_round_constants[64];
 
 #endif
