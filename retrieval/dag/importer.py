@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import BinaryIO, Final
 
@@ -47,7 +48,7 @@ def import_path(store: BlockStore, path: str | os.PathLike[str], profile: Profil
     encoded = os.path.abspath(os.fsencode(path))
     importer = _Importer(store, profile)
     imported = importer.entry(encoded, os.path.basename(encoded), 0)
-    return importer.root(imported, os.fsdecode(os.path.basename(encoded)))
+    return importer.root(imported, _shown(os.path.basename(encoded)))
 
 
 def import_stream(store: BlockStore, stream: BinaryIO, name: str, profile: Profile = UNIXFS_V1_2025) -> Root:
@@ -98,13 +99,8 @@ class _Importer:
     def file(self, stream: BinaryIO) -> _Imported:
         """Import a file as a balanced tree over its chunks; a file of one chunk is that chunk."""
         levels: list[list[_Imported]] = [[]]  # finished nodes that still want a parent, leaves first
-        while True:
-            chunk = stream.read(self._profile.chunk_bytes)
-            if not chunk and levels[0]:
-                break
+        for chunk in _chunks(stream, self._profile.chunk_bytes):
             self._append(levels, 0, _Imported(self._put(RAW, chunk), len(chunk), len(chunk)))
-            if len(chunk) < self._profile.chunk_bytes:
-                break
         level = 0
         while level < len(levels) - 1 or len(levels[level]) > 1:
             self._close(levels, level)  # the last node of a level may have a single link: a tree has one depth everywhere
@@ -156,6 +152,21 @@ class _Importer:
         return cid
 
 
+def _chunks(stream: BinaryIO, chunk_bytes: int) -> Iterator[bytes]:
+    """The stream cut into chunks, only the last one short; a stream of nothing is one empty chunk."""
+    n_chunks = 0
+    while True:
+        chunk = stream.read(chunk_bytes)
+        while 0 < len(chunk) < chunk_bytes and (more := stream.read(chunk_bytes - len(chunk))):
+            chunk += more  # a pipe gives less than asked for before it ends
+        if not chunk and n_chunks:
+            return
+        yield chunk
+        n_chunks += 1
+        if len(chunk) < chunk_bytes:
+            return
+
+
 def _names(path: bytes) -> list[bytes]:
     names: list[bytes] = []
     with os.scandir(path) as found:
@@ -172,4 +183,9 @@ def _open_unfollowed(path: str, flags: int) -> int:
 
 
 def _unreadable(shown: bytes, why: str) -> LocalProtocolError:
-    return LocalProtocolError(ErrorCode.FILE_UNREADABLE, f"{os.fsdecode(shown)}: {why}")
+    return LocalProtocolError(ErrorCode.FILE_UNREADABLE, f"{_shown(shown)}: {why}")
+
+
+def _shown(name: bytes) -> str:
+    """A name as text that can be stored and printed, whatever bytes it has."""
+    return name.decode(errors="replace")

@@ -1,3 +1,4 @@
+import io
 import os
 import shutil
 import socket
@@ -107,6 +108,18 @@ def test_helia_still_gives_the_roots_of_the_vectors(vector: dict[str, Any], tmp_
     assert told.stdout.strip() == vector["root"]
 
 
+def test_a_pipe_that_gives_little_at_a_time_is_read_to_its_end() -> None:
+    whole = content({"size": 1000, "fill": "counter"})
+    profile = Profile(chunk_bytes=300, links_per_node=3, directory_block_bytes_max=1)
+
+    class Pipe(io.BytesIO):
+        def read(self, size: int | None = -1) -> bytes:
+            return super().read(min(size or 0, 70))
+
+    by_pipe = import_stream(MemoryBlockStore(), Pipe(whole), "pipe", profile)
+    assert by_pipe.cid == import_stream(MemoryBlockStore(), io.BytesIO(whole), "file", profile).cid
+
+
 def test_bytes_are_counted_once_a_distinct_block(tmp_path: Path) -> None:
     root = imported(make({"names": {"a": {"size": 10, "fill": "zeros"}, "b": {"size": 10, "fill": "zeros"}}}, tmp_path / "dir"))
     assert root.file_bytes == 20
@@ -117,6 +130,7 @@ def test_names_that_are_no_text_are_kept(tmp_path: Path) -> None:
     (tmp_path / "dir").mkdir()
     Path(os.fsdecode(os.fsencode(tmp_path / "dir") + b"/\xff\xfe")).write_bytes(b"x")
     assert imported(tmp_path / "dir").n_blocks == 2
+    assert imported(Path(os.fsdecode(os.fsencode(tmp_path / "dir") + b"/\xff\xfe"))).name == "\ufffd\ufffd"
 
 
 def test_a_symlink_is_content_even_where_the_import_begins(tmp_path: Path) -> None:
