@@ -20,6 +20,7 @@ from retrieval.ledger.transfers import (
     TransferFlag,
     decode_transfer,
     encode_transfer,
+    open_reservations,
     transfer_rows,
 )
 from retrieval.units import AMOUNT_MAX
@@ -295,6 +296,11 @@ class Ledger(RuleBasedStateMachine):
             balance = Balances(self.storage, limited=LIMITED).balance(name)
             assert balance.posted == expected[name]
             assert balance.available == expected[name] + available[name]
+
+    @invariant()
+    def open_reservations_are_those_applied_and_not_resolved(self) -> None:
+        expected = [each for each in self.applied if each.flag is TransferFlag.PENDING and each.id not in self.resolved]
+        assert open_reservations(self.storage) == expected  # ids rise here, so that both are in the order of ids
 
     @invariant()
     def limited_accounts_never_owe(self) -> None:
