@@ -16,8 +16,9 @@ from retrieval.deal.books import ProviderBooks
 from retrieval.deal.client import ClientSession
 from retrieval.deal.events import ChannelPresented, Event, QueryReceived, SessionFailed
 from retrieval.deal.provider import Offer, Outgoing, ProviderSession, Wanted
-from retrieval.deal.purchase import Purchase, SpendingLine
+from retrieval.deal.purchase import Purchase
 from retrieval.deal.records import ChannelRecord, DealRecord, LineRecord, ReceiptRecord
+from retrieval.deal.spending import SpendingLine
 from retrieval.deal.step import Step
 from retrieval.errors import ErrorCode, LocalProtocolError, RemoteProtocolError, RetrievalError
 from retrieval.identity import EvmAddress, EvmKey, PeerKey
@@ -73,16 +74,29 @@ class Party:
 
 class ProviderParty(Party):
     def __init__(
-        self, *, key: PeerKey, wallet: EvmKey, prices: Prices, storage: MemoryStateStorage | None = None, store: MemoryBlockStore | None = None,
-        window_first: int = 4 * MIB, window_max: int = 64 * MIB,
-    ) -> None:  # fmt: skip
+        self,
+        *,
+        key: PeerKey,
+        wallet: EvmKey,
+        prices: Prices,
+        storage: MemoryStateStorage | None = None,
+        store: MemoryBlockStore | None = None,
+        window_first: int = 4 * MIB,
+        window_max: int = 64 * MIB,
+    ) -> None:
         super().__init__(storage, store)
         self.key, self.wallet, self.prices = key, wallet, prices
         self.window_first, self.window_max = window_first, window_max
         self.terms = ChannelTerms(
-            receiver=wallet.address, receiver_authorizer=wallet.address, token=TOKEN, chain_id=CHAIN_ID, contract=CONTRACT,
-            withdraw_delay_min_s=86_400, withdraw_delay_max_s=2_592_000, deposit_min=1,
-        )  # fmt: skip
+            receiver=wallet.address,
+            receiver_authorizer=wallet.address,
+            token=TOKEN,
+            chain_id=CHAIN_ID,
+            contract=CONTRACT,
+            withdraw_delay_min_s=86_400,
+            withdraw_delay_max_s=2_592_000,
+            deposit_min=1,
+        )
         self.deposits: dict[bytes, int] = {}
         self.withdrawing: dict[bytes, int] = {}
         self.n_nonces = 0
@@ -92,18 +106,30 @@ class ProviderParty(Party):
     def settlement(self) -> Settlement:
         terms = self.terms
         return Settlement(
-            chain_id=terms.chain_id, contract=terms.contract, token=terms.token, collector=EvmAddress(b"\x50" * 20), receiver=terms.receiver,
-            receiver_authorizer=terms.receiver_authorizer, withdraw_delay_min_s=terms.withdraw_delay_min_s,
-            withdraw_delay_max_s=terms.withdraw_delay_max_s, deposit_min=terms.deposit_min, confirmations=0, decimals=6, symbol="USD",
-        )  # fmt: skip
+            chain_id=terms.chain_id,
+            contract=terms.contract,
+            token=terms.token,
+            collector=EvmAddress(b"\x50" * 20),
+            receiver=terms.receiver,
+            receiver_authorizer=terms.receiver_authorizer,
+            withdraw_delay_min_s=terms.withdraw_delay_min_s,
+            withdraw_delay_max_s=terms.withdraw_delay_max_s,
+            deposit_min=terms.deposit_min,
+            confirmations=0,
+            decimals=6,
+            symbol="USD",
+        )
 
     def restart(self, now: float) -> None:
         """As after a kill: everything but the journal and the store is gone."""
         self.journal = Journal(self.storage, fold.reduce)
         self.books = ProviderBooks(
-            self.key, channel_terms=self.terms, window_first=self.window_first, window_max=self.window_max,
+            self.key,
+            channel_terms=self.terms,
+            window_first=self.window_first,
+            window_max=self.window_max,
             tables=fold.load_tables(self.storage),
-        )  # fmt: skip
+        )
         self.commit(self.books.start(), now)
 
 
@@ -161,14 +187,22 @@ class Pair:
         keys = [next(seeds).to_bytes(32, "big") for _ in range(4)]
         self.now = START
         self.provider = ProviderParty(
-            key=PeerKey.from_seed(keys[0]), wallet=EvmKey.from_secret(keys[1]), prices=prices or Prices(), window_first=window_first,
+            key=PeerKey.from_seed(keys[0]),
+            wallet=EvmKey.from_secret(keys[1]),
+            prices=prices or Prices(),
+            window_first=window_first,
             window_max=window_max,
-        )  # fmt: skip
+        )
         self.client = ClientParty(key=PeerKey.from_seed(keys[2]), wallet=EvmKey.from_secret(keys[3]))
         self.config = ChannelConfig(
-            payer=self.client.wallet.address, payer_authorizer=self.client.wallet.address, receiver=self.provider.terms.receiver,
-            receiver_authorizer=self.provider.terms.receiver_authorizer, token=TOKEN, withdraw_delay_s=86_400, salt=bytes(32),
-        )  # fmt: skip
+            payer=self.client.wallet.address,
+            payer_authorizer=self.client.wallet.address,
+            receiver=self.provider.terms.receiver,
+            receiver_authorizer=self.provider.terms.receiver_authorizer,
+            token=TOKEN,
+            withdraw_delay_s=86_400,
+            salt=bytes(32),
+        )
         self.channel_id: ChannelId = channel_id(self.config, CHAIN_ID, CONTRACT)
         self.provider.deposits[self.channel_id] = deposit
         self.violation: str | None = None
@@ -222,7 +256,7 @@ class Pair:
                         total_claimed=0,
                         withdraw_at=self.provider.withdrawing.get(presented, 0),
                         now=self.now,
-                    )  # fmt: skip
+                    )
                 )
             case _:
                 pass
@@ -242,9 +276,14 @@ class Pair:
             return self.provider_session.refuse_query(query_id, error)
         self.provider.n_nonces += 1
         offer = Offer(
-            price_per_gib=prices.price_per_gib, flat_fee=prices.flat_fee, n_bytes=walk.n_bytes, n_blocks=walk.n_blocks, exact=True,
-            block_size_max=prices.block_size_max, lifetime_s=prices.lifetime_s,
-        )  # fmt: skip
+            price_per_gib=prices.price_per_gib,
+            flat_fee=prices.flat_fee,
+            n_bytes=walk.n_bytes,
+            n_blocks=walk.n_blocks,
+            exact=True,
+            block_size_max=prices.block_size_max,
+            lifetime_s=prices.lifetime_s,
+        )
         return self.provider_session.quote(query_id, offer, nonce=self.provider.n_nonces.to_bytes(16, "big"), now=self.now)
 
     # moving bytes
@@ -337,9 +376,17 @@ class Pair:
         )
         fields = SessionKeyFields(channel_id=key.channel_id, peer_id=key.peer_id, expires_at=key.expires_at, signature=key.signature)
         channel = ChannelRecord(
-            config=self.config.to_bytes(), chain_id=CHAIN_ID, contract=CONTRACT, peer=self.provider.key.peer_id, session_key=fields,
-            balance=self.provider.deposits[self.channel_id], total_claimed=0, closing=False, withdraw_at=0, address="",
-        )  # fmt: skip
+            config=self.config.to_bytes(),
+            chain_id=CHAIN_ID,
+            contract=CONTRACT,
+            peer=self.provider.key.peer_id,
+            session_key=fields,
+            balance=self.provider.deposits[self.channel_id],
+            total_claimed=0,
+            closing=False,
+            withdraw_at=0,
+            address="",
+        )
         self.client_step(self.client.line(self.channel_id).channel_seen(channel, self.now))
         self.client_step(self.client_session.present(Present(config=self.config.to_bytes(), session_key=fields)))
         self.run()

@@ -56,9 +56,16 @@ class Retrieval:
 
 
 def get(
-    cid: str, provider: str, *, out: str | os.PathLike[str] | None = None, max_spend: int = 0, home: str | os.PathLike[str] | None = None,
-    timeout_s: float | None = None, keep: bool = False, on_progress: Callable[[Progress], None] = lambda progress: None,
-) -> Retrieval:  # fmt: skip
+    cid: str,
+    provider: str,
+    *,
+    out: str | os.PathLike[str] | None = None,
+    max_spend: int = 0,
+    home: str | os.PathLike[str] | None = None,
+    timeout_s: float | None = None,
+    keep: bool = False,
+    on_progress: Callable[[Progress], None] = lambda progress: None,
+) -> Retrieval:
     """Fetch ``cid`` (optionally ``cid/path``) from the provider at a multiaddr, for at most ``max_spend``.
 
     ``max_spend`` is in the token's smallest unit; 0 leaves it to the wallet's ``per_fetch``. With ``out`` the file or directory is
@@ -72,9 +79,16 @@ def get(
 
 
 async def aget(
-    cid: str, provider: str, *, out: str | os.PathLike[str] | None = None, max_spend: int = 0, home: str | os.PathLike[str] | None = None,
-    timeout_s: float | None = None, keep: bool = False, on_progress: Callable[[Progress], None] = lambda progress: None,
-) -> Retrieval:  # fmt: skip
+    cid: str,
+    provider: str,
+    *,
+    out: str | os.PathLike[str] | None = None,
+    max_spend: int = 0,
+    home: str | os.PathLike[str] | None = None,
+    timeout_s: float | None = None,
+    keep: bool = False,
+    on_progress: Callable[[Progress], None] = lambda progress: None,
+) -> Retrieval:
     """``get`` for Trio."""
     clock = steady_clock()
     began = clock()

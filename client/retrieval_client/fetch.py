@@ -16,7 +16,7 @@ import trio
 from retrieval.cid import Cid
 from retrieval.dag.measure import fast_forward
 from retrieval.dag.walk import Walk
-from retrieval.deal.client import ClientSession, adopt
+from retrieval.deal.client import ClientSession
 from retrieval.deal.events import (
     BlocksVerified,
     ChannelConfirmed,
@@ -28,8 +28,9 @@ from retrieval.deal.events import (
     SelectionVerified,
     SessionFailed,
 )
-from retrieval.deal.purchase import Purchase, SpendingLine
+from retrieval.deal.purchase import Purchase
 from retrieval.deal.records import Outcome
+from retrieval.deal.spending import SpendingLine
 from retrieval.errors import ErrorCode, LocalProtocolError, RemoteProtocolError, RetrievalError
 from retrieval.identity import PeerId
 from retrieval.payment.chain import Chain
@@ -54,12 +55,24 @@ REQUOTES_MAX: Final = 3
 
 TRANSIENT: Final = frozenset(
     {
-        ErrorCode.DIAL_FAILED, ErrorCode.HELLO_TIMEOUT, ErrorCode.QUOTE_TIMEOUT, ErrorCode.QUOTE_EXPIRED, ErrorCode.QUOTE_UNKNOWN,
-        ErrorCode.TRANSFER_TRUNCATED, ErrorCode.TRANSFER_STALLED, ErrorCode.FIRST_BLOCK_TIMEOUT, ErrorCode.PAYMENT_TIMEOUT,
-        ErrorCode.RATE_LIMITED, ErrorCode.TOO_MANY_SESSIONS, ErrorCode.TOO_MANY_DEALS, ErrorCode.SHUTTING_DOWN, ErrorCode.INVALID_CURSOR,
-        ErrorCode.STALE_VOUCHER, ErrorCode.RPC_UNAVAILABLE,
+        ErrorCode.DIAL_FAILED,
+        ErrorCode.HELLO_TIMEOUT,
+        ErrorCode.QUOTE_TIMEOUT,
+        ErrorCode.QUOTE_EXPIRED,
+        ErrorCode.QUOTE_UNKNOWN,
+        ErrorCode.TRANSFER_TRUNCATED,
+        ErrorCode.TRANSFER_STALLED,
+        ErrorCode.FIRST_BLOCK_TIMEOUT,
+        ErrorCode.PAYMENT_TIMEOUT,
+        ErrorCode.RATE_LIMITED,
+        ErrorCode.TOO_MANY_SESSIONS,
+        ErrorCode.TOO_MANY_DEALS,
+        ErrorCode.SHUTTING_DOWN,
+        ErrorCode.INVALID_CURSOR,
+        ErrorCode.STALE_VOUCHER,
+        ErrorCode.RPC_UNAVAILABLE,
     }
-)  # fmt: skip
+)
 """After these the same provider is asked again, until nothing has moved for ``timeout_s``."""
 
 
@@ -102,9 +115,16 @@ class Fetch:
     """One fetch over any number of sessions with one provider."""
 
     def __init__(
-        self, host: Host, wallet: Wallet, store: BlockStore, writer: JournalWriter, wanted: Wanted, *, clock: Clock,
+        self,
+        host: Host,
+        wallet: Wallet,
+        store: BlockStore,
+        writer: JournalWriter,
+        wanted: Wanted,
+        *,
+        clock: Clock,
         on_progress: Callable[[Progress], None] = lambda progress: None,
-    ) -> None:  # fmt: skip
+    ) -> None:
         self._host: Final = host
         self._wallet: Final = wallet
         self._store: Final = store
@@ -284,7 +304,7 @@ class _Attempt:
         known = quote.channel
         if known is None or known.channel_id != line.key or known.balance < line.channel.balance:
             known = await self._present(line)
-        step = adopt(line, known, self._wallet.voucher_signer, chain_id=settlement.chain_id, contract=settlement.contract)
+        step = line.adopt(known, self._wallet.key.address, self._fetch._clock())
         await self._fetch._writer.commit(step.records)
         return line
 

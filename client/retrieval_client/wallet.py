@@ -12,8 +12,8 @@ from dataclasses import replace
 from typing import Final
 
 from retrieval.deal import fold, postings
-from retrieval.deal.purchase import SpendingLine
 from retrieval.deal.records import ChannelRecord, DealRecord, LineRecord, OutcomeRecord, ReceiptRecord
+from retrieval.deal.spending import SpendingLine
 from retrieval.errors import ErrorCode, LocalProtocolError
 from retrieval.home import Home, read_secret
 from retrieval.identity import EvmAddress, EvmKey, PeerId, PeerKey

@@ -166,9 +166,16 @@ class ProviderBooks:
     # ends
 
     def end(
-        self, sale: Sale, event: SaleEvent, outcome: Outcome, now: float, *, code: ErrorCode | None = None, detail: str = "",
+        self,
+        sale: Sale,
+        event: SaleEvent,
+        outcome: Outcome,
+        now: float,
+        *,
+        code: ErrorCode | None = None,
+        detail: str = "",
         done: Signed | None = None,
-    ) -> Step:  # fmt: skip
+    ) -> Step:
         """Give a deal its one outcome."""
         sale.lifecycle.advance(event)
         self.sales.pop(sale.deal_id)
@@ -178,13 +185,24 @@ class ProviderBooks:
         sale.line.written_off_bytes += lost
         position = sale.position
         ended = OutcomeRecord(
-            outcome=outcome, code=code or 0, n_bytes=position.n_bytes, n_blocks=position.n_blocks, amount=position.deal_amount,
-            done=done, detail=detail[:DETAIL_MAX], ended_ms=int(now * 1000),
-        )  # fmt: skip
+            outcome=outcome,
+            code=code or 0,
+            n_bytes=position.n_bytes,
+            n_blocks=position.n_blocks,
+            amount=position.deal_amount,
+            done=done,
+            detail=detail[:DETAIL_MAX],
+            ended_ms=int(now * 1000),
+        )
         told = DealEnded(
-            deal_id=sale.deal_id, outcome=outcome, code=code, n_bytes=position.n_bytes, n_blocks=position.n_blocks,
-            amount=position.deal_amount, detail=detail,
-        )  # fmt: skip
+            deal_id=sale.deal_id,
+            outcome=outcome,
+            code=code,
+            n_bytes=position.n_bytes,
+            n_blocks=position.n_blocks,
+            amount=position.deal_amount,
+            detail=detail,
+        )
         debt = (sale.line.to_record(),) if lost else ()
         return Step(records=(*self.release(sale), *debt, record(sale.deal_id, ended)), events=(told,))
 

@@ -12,32 +12,30 @@ from typing import Final, assert_never
 
 from retrieval.cid import Cid
 from retrieval.dag.walk import Walk
-from retrieval.deal import hello, postings, terms
+from retrieval.deal import hello, terms
 from retrieval.deal.events import (
     BlocksVerified,
     ChannelConfirmed,
     DealEnded,
     Event,
-    Paid,
     Quoted,
     Refused,
     SelectionVerified,
     SessionFailed,
     SessionReady,
-)  # fmt: skip
-from retrieval.deal.purchase import Purchase, SpendingLine
-from retrieval.deal.records import DealRecord, Outcome, OutcomeRecord, ReceiptRecord, record
+)
+from retrieval.deal.purchase import Purchase
+from retrieval.deal.records import DealRecord, Outcome, OutcomeRecord, record
+from retrieval.deal.spending import Payer, SpendingLine, release, reserve
 from retrieval.deal.states import PurchaseEvent, PurchaseState
 from retrieval.deal.step import NOTHING, Step
 from retrieval.errors import DETAIL_MAX, ErrorCode, LocalProtocolError, RemoteProtocolError, RetrievalError
 from retrieval.identity import PeerId, PeerKey, verify_peer
-from retrieval.ledger.journal import Record
-from retrieval.payment.channel import ChannelId, settlement_domain
-from retrieval.payment.voucher import Voucher, VoucherSigner, verify_voucher
+from retrieval.payment.channel import ChannelId
+from retrieval.payment.voucher import VoucherSigner
 from retrieval.wire import shape
 from retrieval.wire.framing import Block
 from retrieval.wire.messages import (
-    RECEIPTS_PER_PAYMENT_MAX,
     Accept,
     Acceptance,
     Cancel,
@@ -46,7 +44,6 @@ from retrieval.wire.messages import (
     DealId,
     Error,
     Hello,
-    KnownChannel,
     Message,
     Pause,
     Payment,
@@ -61,12 +58,10 @@ from retrieval.wire.messages import (
     Signed,
     SignedDone,
     SignedQuote,
-    SignedReceipt,
-    VoucherFields,
     deal_id,
     hellos_digest,
     quote_digest,
-)  # fmt: skip
+)
 from retrieval.wire.receipt import NO_RECEIPT, receipt_digest
 
 HELLO_DUE_S: Final = 5.0
@@ -92,7 +87,7 @@ class ClientSession:
     def __init__(self, key: PeerKey, provider: PeerId, *, signer: VoucherSigner | None, now: float, can_pay: bool = True) -> None:
         self._key = key
         self._provider = provider
-        self._signer = signer
+        self._payer = Payer(key, signer)
         self._our_hello = hello.ours(can_pay)
         self._their_hello: Hello | None = None
         self._opened_at = now
@@ -119,9 +114,15 @@ class ClientSession:
         self._asked[query.query_id] = _Asked(query=query, walk=walk, due=now + QUOTE_DUE_S)
         return query.query_id, Step(messages=(query,))
 
-    def ask_done(self, deal: DealId, *, now: float) -> Step:
-        """Ask for the Done of a deal that ended without it."""
-        query = self._new_query(cursor=0, deal_id=deal)
+    def ask_done(self, purchase: Purchase, *, now: float) -> Step:
+        """Ask for the countersignature of a deal that was cut off after everything was verified and paid.
+
+        Answered by ``DealEnded``, or by ``Refused`` where the provider still has the deal open: then ``take_up``.
+        """
+        assert purchase.walk.done
+        purchase.progress_at = now
+        self._purchases[purchase.deal_id] = purchase
+        query = self._new_query(cursor=0, deal_id=purchase.deal_id)
         self._asked[query.query_id] = _Asked(query=query, walk=None, due=now + QUOTE_DUE_S)
         return Step(messages=(query,))
 
@@ -166,20 +167,24 @@ class ClientSession:
                 spend_max=quote.amount_max,
                 cursor=0,
                 time=int(now),
-            )  # fmt: skip
+            )
         )
         accept = Accept(body=body, signature=self._key.sign("accept", body))
         agreed = DealRecord(
-            selection=asked.query.selection, quote=Signed(body=signed.body, signature=signed.signature),
-            accept=Signed(body=body, signature=accept.signature), peer=self._provider, line_key=line.key,
-            opened_ms=int(now * 1000), expires_ms=int((asked.arrived_at + quote.lifetime_s) * 1000),
-        )  # fmt: skip
+            selection=asked.query.selection,
+            quote=Signed(body=signed.body, signature=signed.signature),
+            accept=Signed(body=body, signature=accept.signature),
+            peer=self._provider,
+            line_key=line.key,
+            opened_ms=int(now * 1000),
+            expires_ms=int((asked.arrived_at + quote.lifetime_s) * 1000),
+        )
         purchase = Purchase(deal, agreed, line, walk, start=PurchaseState.ACCEPTED)
         purchase.prev = self.last_final_receipt
         del self._asked[query_id]
         self._purchases[deal] = line.purchases[deal] = purchase
         purchase.progress_at = now
-        records = (record(deal, agreed), *self._reserve(purchase, now))
+        records = (record(deal, agreed), *reserve(purchase, now))
         return purchase, Step(records=records, messages=(accept,))
 
     def take_up(self, purchase: Purchase, *, now: float) -> Step:
@@ -200,13 +205,13 @@ class ClientSession:
                 spend_max=agreed.spend_max,
                 cursor=purchase.verified_blocks,
                 time=int(now),
-            )  # fmt: skip
+            )
         )
-        step = Step(records=self._reserve(purchase, now), messages=(Accept(body=body, signature=self._key.sign("accept", body)),))
-        if purchase.last_receipt is not None:
-            step += Step(messages=(Payment(voucher=purchase.line.best, receipts=(purchase.last_receipt,)),))
+        step = Step(records=reserve(purchase, now), messages=(Accept(body=body, signature=self._key.sign("accept", body)),))
+        if (last := purchase.last_payment) is not None:
+            step += Step(messages=(last,))
         if purchase.unpaid_bytes:
-            step += self._pay([purchase], now)
+            step += self._payer.pay([purchase], now)
         if purchase.walk.done:
             step += self._all_verified(purchase)
         return step
@@ -214,7 +219,7 @@ class ClientSession:
     def cancel(self, deal: DealId, *, now: float, error: RetrievalError | None = None) -> Step:
         """Stop a deal: pay for what was verified, then part."""
         purchase = self._purchases.pop(deal)
-        step = self._pay([purchase], now) if purchase.unpaid_bytes else NOTHING
+        step = self._payer.pay([purchase], now) if purchase.unpaid_bytes else NOTHING
         code = error.code if error else ErrorCode.CANCELLED
         step += Step(messages=(Cancel(deal_id=deal, code=code),))
         event, outcome = (PurchaseEvent.FAILED, Outcome.FAILED) if error else (PurchaseEvent.CANCELLED, Outcome.CANCELLED)
@@ -270,16 +275,24 @@ class ClientSession:
         rate = terms.Rate(price_per_gib=quote.price_per_gib, flat_fee=quote.flat_fee)
         price_max = asked.query.price_per_gib_max
         wrong = (
-            "it is for another client" if quote.client_peer != self._key.peer_id
-            else "it is for another query" if quote.selection_digest != asked.query.selection.digest or quote.cursor != asked.query.cursor
-            else "the hellos were altered on the way" if quote.hellos_digest != hellos
-            else "its total is not what its bytes cost" if quote.amount_max != rate.owed(quote.n_bytes)
-            else "it has a price and says not where to pay" if not rate.is_free and quote.settlement is None
-            else "it asks more than our query allows" if price_max is not None and quote.price_per_gib > price_max
-            else "its window is below its largest block" if quote.window_first < quote.block_size_max
-            else "its pay interval is above its window" if quote.pay_interval > quote.window_max
+            "it is for another client"
+            if quote.client_peer != self._key.peer_id
+            else "it is for another query"
+            if quote.selection_digest != asked.query.selection.digest or quote.cursor != asked.query.cursor
+            else "the hellos were altered on the way"
+            if quote.hellos_digest != hellos
+            else "its total is not what its bytes cost"
+            if quote.amount_max != rate.owed(quote.n_bytes)
+            else "it has a price and says not where to pay"
+            if not rate.is_free and quote.settlement is None
+            else "it asks more than our query allows"
+            if price_max is not None and quote.price_per_gib > price_max
+            else "its window is below its largest block"
+            if quote.window_first < quote.block_size_max
+            else "its pay interval is above its window"
+            if quote.pay_interval > quote.window_max
             else None
-        )  # fmt: skip
+        )
         if wrong:
             raise RemoteProtocolError(ErrorCode.QUOTE_MISMATCH, wrong)
         asked.signed, asked.quote, asked.arrived_at = signed, quote, now
@@ -289,9 +302,13 @@ class ClientSession:
     def _receive_refuse(self, refuse: Refuse, now: float) -> Step:
         code = _code(refuse.code)
         told = Refused(
-            code=code, detail=refuse.detail, retry_after_s=refuse.retry_after_s, query_id=refuse.query_id,
-            deal_id=DealId(refuse.deal_id) if refuse.deal_id else None, channel_id=ChannelId(refuse.channel_id) if refuse.channel_id else None,
-        )  # fmt: skip
+            code=code,
+            detail=refuse.detail,
+            retry_after_s=refuse.retry_after_s,
+            query_id=refuse.query_id,
+            deal_id=DealId(refuse.deal_id) if refuse.deal_id else None,
+            channel_id=ChannelId(refuse.channel_id) if refuse.channel_id else None,
+        )
         step = Step(events=(told,))
         if refuse.query_id is not None:
             self._asked.pop(refuse.query_id, None)
@@ -328,17 +345,17 @@ class ClientSession:
             return NOTHING
         stored: list[tuple[Cid, bytes]] = []
         counts: dict[DealId, tuple[int, int]] = {}
-        failed: list[tuple[DealId, RemoteProtocolError]] = []
+        failures: dict[DealId, RemoteProtocolError] = {}
         for block in blocks:
             purchase = self._purchases.get(DealId(block.deal_id))
             if purchase is None or purchase.state not in (PurchaseState.ACCEPTED, PurchaseState.RECEIVING):
                 continue
-            if any(deal == purchase.deal_id for deal, _ in failed):
+            if purchase.deal_id in failures:
                 continue
             try:
                 purchase.verify(block, now)
             except RemoteProtocolError as error:
-                failed.append((purchase.deal_id, error))
+                failures[purchase.deal_id] = error
                 continue
             purchase.lifecycle.advance(PurchaseEvent.BLOCK_VERIFIED)
             stored.append((block.cid, block.payload))
@@ -346,12 +363,12 @@ class ClientSession:
             counts[purchase.deal_id] = (n_bytes + len(block.payload), n_blocks + 1)
         events: tuple[Event, ...] = tuple(BlocksVerified(deal_id=deal, n_bytes=size, n_blocks=n) for deal, (size, n) in counts.items())
         step = Step(blocks=tuple(stored), events=events)
-        step += self._pay([self._purchases[deal] for deal in counts if self._is_payment_due(self._purchases[deal])], now)
+        step += self._payer.pay([self._purchases[deal] for deal in counts if self._is_payment_due(self._purchases[deal])], now)
         for deal in counts:
             if self._purchases[deal].walk.done:
                 step += self._all_verified(self._purchases[deal])
-        for deal, error in failed:
-            step += self.cancel(deal, now=now, error=error)
+        for deal, failure in failures.items():
+            step += self.cancel(deal, now=now, error=failure)
         return step
 
     def _is_payment_due(self, purchase: Purchase) -> bool:
@@ -364,94 +381,54 @@ class ClientSession:
     def committed(self, step: Step) -> None:
         """The pump's word that a step is on disk. Nothing here waits for it: the pump sends only after it."""
 
-    # money
-
-    def _pay(self, purchases: Sequence[Purchase], now: float) -> Step:
-        """One voucher and a receipt for each deal that has verified bytes to pay for."""
-        step = NOTHING
-        for line in {id(purchase.line): purchase.line for purchase in purchases}.values():
-            due = [purchase for purchase in purchases if purchase.line is line and purchase.unpaid_bytes]
-            for first in range(0, len(due), RECEIPTS_PER_PAYMENT_MAX):
-                step += self._pay_line(line, due[first : first + RECEIPTS_PER_PAYMENT_MAX], now)
-        return step
-
-    def _pay_line(self, line: SpendingLine, due: Sequence[Purchase], now: float) -> Step:
-        increases = [purchase.rate.owed(purchase.verified_bytes) - purchase.paid.deal_amount for purchase in due]
-        channel_amount = line.best_amount + terms.total(increases)
-        if line.channel is not None:
-            assert self._signer is not None
-            assert channel_amount <= line.channel.balance, "an accepted deal fits the deposit"
-            voucher = self._signer.sign(ChannelId(line.key), channel_amount)
-            line.best = VoucherFields(channel_id=line.key, amount=channel_amount, signature=voucher.signature)
-        else:
-            assert channel_amount == 0
-        records: list[Record] = []
-        receipts: list[SignedReceipt] = []
-        for purchase, increase in zip(due, increases, strict=True):
-            receipt = purchase.next_receipt(channel_amount=channel_amount, now=now)
-            body = receipt.encode()
-            signed = SignedReceipt(body=body, signature=self._key.sign("receipt", body))
-            line.paid_bytes += purchase.unpaid_bytes
-            purchase.last_receipt = signed
-            purchase.paid = terms.Position(
-                n_bytes=receipt.n_bytes, n_blocks=receipt.n_blocks, deal_amount=receipt.deal_amount, sequence=receipt.sequence
-            )
-            receipts.append(signed)
-            records.append(record(purchase.deal_id, ReceiptRecord(receipt=signed)))
-            if purchase.reservation is not None:
-                records.append(postings.post(purchase.reservation, amount=increase))
-                purchase.reservation = None
-                records.extend(self._reserve(purchase, now))
-        records.append(line.to_record())
-        payment = Payment(voucher=line.best, receipts=tuple(receipts))
-        paid = Paid(deal_ids=tuple(purchase.deal_id for purchase in due), amount=sum(increases), voucher_amount=channel_amount)
-        return Step(records=tuple(records), messages=(payment,), events=(paid,))
-
-    def _reserve(self, purchase: Purchase, now: float) -> tuple[Record, ...]:
-        """Set aside what the deal may still cost."""
-        assert purchase.reservation is None
-        amount = purchase.quote.amount_max - purchase.paid.deal_amount
-        if purchase.line.channel is None or amount <= 0:
-            return ()
-        purchase.reservation = postings.reserve(
-            purchase.line.key, purchase.deal_id, sequence=purchase.paid.sequence, now_ms=int(now * 1000), amount=amount
-        )
-        return (postings.transfer_record(purchase.reservation),)
-
-    def _release(self, purchase: Purchase) -> tuple[Record, ...]:
-        if purchase.reservation is None:
-            return ()
-        reservation, purchase.reservation = purchase.reservation, None
-        return (postings.void(reservation.id),)
-
     # ends
 
     def _end(
-        self, purchase: Purchase, event: PurchaseEvent, outcome: Outcome, now: float, *, code: ErrorCode | None = None, detail: str = "",
+        self,
+        purchase: Purchase,
+        event: PurchaseEvent,
+        outcome: Outcome,
+        now: float,
+        *,
+        code: ErrorCode | None = None,
+        detail: str = "",
         done: Signed | None = None,
-    ) -> Step:  # fmt: skip
+    ) -> Step:
         purchase.lifecycle.advance(event)
         purchase.line.purchases.pop(purchase.deal_id, None)
         if purchase.last_receipt is not None:
             self.last_final_receipt = receipt_digest(purchase.last_receipt.body)
         paid = purchase.paid
         ended = OutcomeRecord(
-            outcome=outcome, code=code or 0, n_bytes=paid.n_bytes, n_blocks=paid.n_blocks, amount=paid.deal_amount, done=done,
-            detail=detail[:DETAIL_MAX], ended_ms=int(now * 1000),
-        )  # fmt: skip
+            outcome=outcome,
+            code=code or 0,
+            n_bytes=paid.n_bytes,
+            n_blocks=paid.n_blocks,
+            amount=paid.deal_amount,
+            done=done,
+            detail=detail[:DETAIL_MAX],
+            ended_ms=int(now * 1000),
+        )
         told = DealEnded(
-            deal_id=purchase.deal_id, outcome=outcome, code=code, n_bytes=paid.n_bytes, n_blocks=paid.n_blocks, amount=paid.deal_amount,
+            deal_id=purchase.deal_id,
+            outcome=outcome,
+            code=code,
+            n_bytes=paid.n_bytes,
+            n_blocks=paid.n_blocks,
+            amount=paid.deal_amount,
             detail=detail,
-        )  # fmt: skip
-        return Step(records=(*self._release(purchase), record(purchase.deal_id, ended)), events=(told,))
+        )
+        return Step(records=(*release(purchase), record(purchase.deal_id, ended)), events=(told,))
 
     def abandon(self, purchase: Purchase, *, now: float, code: ErrorCode, detail: str) -> Step:
         """Give up a deal that was cut off and cannot be taken up again."""
         return self._end(purchase, PurchaseEvent.EXPIRED, Outcome.FAILED, now, code=code, detail=detail)
 
     def _cut(self, purchase: Purchase) -> Step:
+        if not purchase.lifecycle.may(PurchaseEvent.CUT):
+            return NOTHING
         purchase.lifecycle.advance(PurchaseEvent.CUT)
-        return Step(records=self._release(purchase))
+        return Step(records=release(purchase))
 
     def closed(self, now: float) -> Step:
         """The connection is gone. Deals stay open and can be taken up on another."""
@@ -497,7 +474,7 @@ class ClientSession:
             return self.fail(RemoteProtocolError(ErrorCode.HELLO_TIMEOUT), now)
         if any(asked.quote is None and now >= asked.due for asked in self._asked.values()):
             return self.fail(RemoteProtocolError(ErrorCode.QUOTE_TIMEOUT), now)
-        step = self._pay(
+        step = self._payer.pay(
             [purchase for purchase in self._purchases.values() if purchase.unpaid_bytes and now >= purchase.unpaid_since + PAY_AFTER_S], now
         )
         for purchase in self._purchases.values():
@@ -508,25 +485,6 @@ class ClientSession:
 
     def _progress_due(self, purchase: Purchase) -> float:
         return purchase.progress_at + (FIRST_BLOCK_DUE_S if purchase.state is PurchaseState.ACCEPTED else PROGRESS_DUE_S)
-
-
-def adopt(line: SpendingLine, known: KnownChannel, signer: VoucherSigner, *, chain_id: int, contract: bytes) -> Step:
-    """Bring our best voucher and the provider's in line, from a quote it signed.
-
-    Above ours, it is one we signed and forgot: adopted if our own signature on it verifies. Below ours, the provider never got the
-    last payment and says so under its signature: we go on from there, since what it does not count it does not ask for again.
-    Raises ``RemoteProtocolError(bad_voucher)``.
-    """
-    from retrieval.identity import EvmAddress
-
-    theirs = known.best.amount if known.best else 0
-    if theirs == line.best_amount:
-        return NOTHING
-    if known.best is not None:
-        voucher = Voucher(channel_id=ChannelId(line.key), amount=known.best.amount, signature=known.best.signature)
-        verify_voucher(voucher, signer.address, settlement_domain(chain_id, EvmAddress(contract)))
-    line.best = known.best
-    return Step(records=(line.to_record(),))
 
 
 _MENDABLE: Final = frozenset(

@@ -134,6 +134,17 @@ class SelectionVerified:
 
 
 Event = (
-    SessionReady | SessionFailed | QueryReceived | ChannelPresented | SaleAccepted | PaymentTaken | DealEnded
-    | Quoted | Refused | ChannelConfirmed | BlocksVerified | Paid | SelectionVerified
-)  # fmt: skip
+    SessionReady
+    | SessionFailed
+    | QueryReceived
+    | ChannelPresented
+    | SaleAccepted
+    | PaymentTaken
+    | DealEnded
+    | Quoted
+    | Refused
+    | ChannelConfirmed
+    | BlocksVerified
+    | Paid
+    | SelectionVerified
+)

@@ -28,7 +28,7 @@ from retrieval.wire import shape
 
 BodyT = TypeVar("BodyT", bound=Body)
 
-TABLE_OF_BODY: Final[dict[type[Body], str]] = {
+TABLE_OF_BODY: Final[dict[type, str]] = {
     ChannelRecord: "channels/1",
     LineRecord: "lines/1",
     DealRecord: "deals/1",

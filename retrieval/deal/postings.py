@@ -1,4 +1,6 @@
-"""The transfers that deals, deposits and claims make, as journal records. The ids are derived, so that doing a thing twice is doing it once.
+"""The transfers that deals, deposits and claims make, as journal records.
+
+The ids are derived from what a transfer is about, so that doing a thing twice is doing it once.
 
 Accounts, in the token's smallest unit; ``X`` is a channel id in hex:
 
@@ -95,6 +97,15 @@ def claim(channel_id: bytes, *, claimed_before: int, claimed: int) -> Record:
             amount=claimed - claimed_before,
         )
     )
+
+
+def correction(channel_id: bytes, *, promised_before: int, promised: int, now_ms: int) -> Record:
+    """The other party counts another sum as promised than we did, and has shown it."""
+    debit, credit = channel_account(channel_id), earned_account(channel_id)
+    if promised < promised_before:
+        debit, credit = credit, debit
+    transfer_id = _id(b"correction", channel_id, promised_before, promised, now_ms)
+    return transfer_record(Transfer(id=transfer_id, debit=debit, credit=credit, amount=abs(promised - promised_before)))
 
 
 def transfer_record(transfer: Transfer) -> Record:

@@ -7,7 +7,6 @@ transport has room.
 
 from __future__ import annotations
 
-import hashlib
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,15 +17,14 @@ from retrieval.deal import hello, terms
 from retrieval.deal.books import Offered, ProviderBooks
 from retrieval.deal.events import ChannelPresented, PaymentTaken, QueryReceived, SaleAccepted, SessionFailed, SessionReady
 from retrieval.deal.line import CreditLine
-from retrieval.deal.postings import post
-from retrieval.deal.records import ChannelRecord, DealRecord, Outcome, ReceiptRecord, record
+from retrieval.deal.records import ChannelRecord, DealRecord, Outcome, record
 from retrieval.deal.sale import Sale
 from retrieval.deal.states import SaleEvent, SaleState
 from retrieval.deal.step import NOTHING, Step
+from retrieval.deal.till import Till
 from retrieval.errors import ErrorCode, LocalProtocolError, RemoteProtocolError, RetrievalError
 from retrieval.identity import PeerId, verify_peer
 from retrieval.payment.channel import ChannelConfig, ChannelId, SessionKey, check_config, verify_session_key
-from retrieval.payment.voucher import Voucher, verify_voucher
 from retrieval.units import KIB, floor_div
 from retrieval.wire import shape
 from retrieval.wire.framing import Block
@@ -57,7 +55,7 @@ from retrieval.wire.messages import (
     deal_id,
     hellos_digest,
     quote_digest,
-)  # fmt: skip
+)
 from retrieval.wire.receipt import Receipt, receipt_digest
 
 HELLO_DUE_S: Final = 5.0
@@ -105,6 +103,7 @@ class ProviderSession:
     def __init__(self, books: ProviderBooks, peer: PeerId, *, settlement: Settlement | None, now: float) -> None:
         self._books = books
         self._peer = peer
+        self._till = Till(books, peer)
         self._settlement = settlement
         self._our_hello = hello.ours(settlement is not None)
         self._their_hello: Hello | None = None
@@ -211,15 +210,27 @@ class ProviderSession:
         window = line.window if line else books.window_first
         window_first = max(books.window_first, offer.block_size_max)
         quote = Quote(
-            version=1, query_id=query_id, selection_digest=selection.digest,
+            version=1,
+            query_id=query_id,
+            selection_digest=selection.digest,
             hellos_digest=hellos_digest(shape.encode(self._their_hello), shape.encode(self._our_hello)),
-            nonce=nonce, client_peer=self._peer, cursor=query.cursor, price_per_gib=rate.price_per_gib, flat_fee=rate.flat_fee,
-            n_bytes=offer.n_bytes, n_blocks=offer.n_blocks, exact=offer.exact, amount_max=rate.owed(offer.n_bytes),
-            window_first=window_first, window_max=max(books.window_max, window_first),
-            pay_interval=terms.pay_interval(window, offer.block_size_max), lifetime_s=offer.lifetime_s,
+            nonce=nonce,
+            client_peer=self._peer,
+            cursor=query.cursor,
+            price_per_gib=rate.price_per_gib,
+            flat_fee=rate.flat_fee,
+            n_bytes=offer.n_bytes,
+            n_blocks=offer.n_blocks,
+            exact=offer.exact,
+            amount_max=rate.owed(offer.n_bytes),
+            window_first=window_first,
+            window_max=max(books.window_max, window_first),
+            pay_interval=terms.pay_interval(window, offer.block_size_max),
+            lifetime_s=offer.lifetime_s,
             settlement=None if rate.is_free else self._settlement,
-            channel=None if rate.is_free or line is None else line.known(), block_size_max=offer.block_size_max,
-        )  # fmt: skip
+            channel=None if rate.is_free or line is None else line.known(),
+            block_size_max=offer.block_size_max,
+        )
         body = shape.encode(quote)
         signed = SignedQuote(body=body, signature=books.key.sign("quote", body))
         offered = Offered(quote=quote, signed=signed, selection=selection, expires_at=now + offer.lifetime_s)
@@ -275,9 +286,17 @@ class ProviderSession:
             detail = f"the contract holds {balance} for it, the least is {max(1, books.channel_terms.deposit_min)}"
             return self._refusal(RemoteProtocolError(ErrorCode.CHANNEL_UNFUNDED, detail), channel_id=channel_id)
         channel = ChannelRecord(
-            config=present.config, chain_id=books.channel_terms.chain_id, contract=books.channel_terms.contract, peer=self._peer,
-            session_key=present.session_key, balance=balance, total_claimed=total_claimed, closing=False, withdraw_at=0, address="",
-        )  # fmt: skip
+            config=present.config,
+            chain_id=books.channel_terms.chain_id,
+            contract=books.channel_terms.contract,
+            peer=self._peer,
+            session_key=present.session_key,
+            balance=balance,
+            total_claimed=total_claimed,
+            closing=False,
+            withdraw_at=0,
+            address="",
+        )
         step = books.channel_seen(channel_id, channel, now)
         known = line.known()
         assert known is not None
@@ -328,10 +347,14 @@ class ProviderSession:
         line.require_open()
         line.settle_debts()
         agreed = DealRecord(
-            selection=offered.selection, quote=Signed(body=offered.signed.body, signature=offered.signed.signature),
-            accept=Signed(body=accept.body, signature=accept.signature), peer=self._peer, line_key=line.key,
-            opened_ms=int(now * 1000), expires_ms=int(offered.expires_at * 1000),
-        )  # fmt: skip
+            selection=offered.selection,
+            quote=Signed(body=offered.signed.body, signature=offered.signed.signature),
+            accept=Signed(body=accept.body, signature=accept.signature),
+            peer=self._peer,
+            line_key=line.key,
+            opened_ms=int(now * 1000),
+            expires_ms=int(offered.expires_at * 1000),
+        )
         sale = Sale(deal, agreed, line, start=SaleState.ACCEPTED)
         if not sale.rate.is_free and line.credit < sale.price_of_window():
             detail = (
@@ -403,7 +426,6 @@ class ProviderSession:
     # payments
 
     def _receive_payment(self, payment: Payment, now: float) -> Step:
-        """All or nothing. Refusals in this order: replay, deal, line, signatures, sums, coverage, deposit."""
         receipts = [Receipt.decode(signed.body) for signed in payment.receipts]
         sales = [self._find(receipt.deal_id) for receipt in receipts]
         if any(sale is not None and sale.is_skipping for sale in sales):
@@ -412,87 +434,16 @@ class ProviderSession:
             self._parked.append(payment)
             return NOTHING
         try:
-            return self._take_payment(payment, receipts, sales, now)
+            taken = self._till.take(payment, receipts, sales, now)
         except RemoteProtocolError as error:
             return self._refusal(error, deal_id=receipts[0].deal_id)
-
-    def _take_payment(self, payment: Payment, receipts: list[Receipt], sales: list[Sale | None], now: float) -> Step:
-        digest = hashlib.sha256(shape.encode(payment)).digest()
-        found = [sale for sale in sales if sale is not None]
-        line = found[0].line if found else self._books.line_of_peer(self._peer)
-        if line is not None and self._is_replay(line, payment, digest, found):
+        if taken is None:
             return NOTHING
-        if len(found) != len(sales):
-            raise RemoteProtocolError(ErrorCode.DEAL_UNKNOWN, "a receipt is of a deal that is not open on this session")
-        assert line is not None
-        if any(sale.line is not line for sale in found):
-            raise RemoteProtocolError(ErrorCode.PAYMENT_MISMATCH, "its deals belong to different channels")
-        self._check_signatures(line, payment)
-        claims = [terms.Claim(receipt, sale.position, sale.rate) for receipt, sale in zip(receipts, found, strict=True)]
-        voucher_amount = payment.voucher.amount if payment.voucher else 0
-        for claim, sale, signed in zip(claims, found, payment.receipts, strict=True):
-            if claim.receipt.sequence == sale.position.sequence and sale.last_receipt and sale.last_receipt.body != signed.body:
-                raise RemoteProtocolError(ErrorCode.EQUIVOCATION, f"sequence {claim.receipt.sequence} was used for another receipt")
-        if payment.voucher is not None and voucher_amount < line.best_amount:
-            raise RemoteProtocolError(ErrorCode.STALE_VOUCHER, f"{voucher_amount} is below {line.best_amount}")
-        terms.check_sums(claims, best_amount=line.best_amount, voucher_amount=voucher_amount)
-        for receipt, sale in zip(receipts, found, strict=True):
-            sale.check_receipt(receipt)
-        if line.channel is not None and voucher_amount > line.channel.balance:
-            raise RemoteProtocolError(ErrorCode.VOUCHER_OVER_DEPOSIT, f"{voucher_amount} of {line.channel.balance}")
-        return self._apply_payment(line, payment, digest, receipts, found, now)
-
-    def _is_replay(self, line: CreditLine, payment: Payment, digest: bytes, sales: list[Sale]) -> bool:
-        """Whether this payment was taken before: seen by this process, or on disk as the newest receipt of each of its deals."""
-        if digest in line.seen_payments:
-            return True
-        newest = [sale.last_receipt.body if sale.last_receipt else None for sale in sales]
-        return len(sales) == len(payment.receipts) and all(
-            body == signed.body for body, signed in zip(newest, payment.receipts, strict=True)
-        )
-
-    def _check_signatures(self, line: CreditLine, payment: Payment) -> None:
-        for signed in payment.receipts:
-            verify_peer(self._peer, "receipt", signed.body, signed.signature)
-        if line.channel is None:
-            if payment.voucher is not None:
-                raise RemoteProtocolError(ErrorCode.PAYMENT_MISMATCH, "a voucher came for what is free")
-            return
-        if payment.voucher is None or payment.voucher.channel_id != line.key:
-            raise RemoteProtocolError(ErrorCode.BAD_VOUCHER, "it is missing, or of another channel")
-        authorizer = ChannelConfig.from_bytes(line.channel.config).payer_authorizer
-        voucher = Voucher(
-            channel_id=ChannelId(payment.voucher.channel_id), amount=payment.voucher.amount, signature=payment.voucher.signature
-        )
-        verify_voucher(voucher, authorizer, self._books.settlement_domain)
-
-    def _apply_payment(
-        self, line: CreditLine, payment: Payment, digest: bytes, receipts: list[Receipt], sales: list[Sale], now: float
-    ) -> Step:
-        books = self._books
-        records, events, ends = [], [], NOTHING
-        best = line.best
-        for receipt, signed, sale in zip(receipts, payment.receipts, sales, strict=True):
-            n_bytes = receipt.n_bytes - sale.position.n_bytes
-            amount = receipt.deal_amount - sale.position.deal_amount
-            if sale.reservation is not None:
-                records.append(post(sale.reservation, amount=amount))
-                sale.reservation = None
-            if sale.position.n_bytes == 0:
-                books.charge_flat_fee(sale, now)
-            sale.apply_receipt(receipt, signed, now)
-            line.take(n_bytes)
-            records.append(record(sale.deal_id, ReceiptRecord(receipt=signed)))
-            events.append(PaymentTaken(line_key=line.key, deal_id=sale.deal_id, n_bytes=n_bytes, amount=amount))
-        line.best = payment.voucher or best
-        line.seen_payments.append(digest)
-        records.append(line.to_record())
-        for sale in sales:
-            if sale.state is SaleState.DRAINING and not sale.in_flight:
-                ends += self._finish(sale, now)
-            else:
-                records.extend(books.reserve(sale, now))
-        return Step(records=tuple(records), events=tuple(events)) + ends
+        step = Step(records=taken.records, events=taken.events)
+        for sale in taken.sales:
+            is_over = sale.state is SaleState.DRAINING and not sale.in_flight
+            step += self._finish(sale, now) if is_over else Step(records=tuple(self._books.reserve(sale, now)))
+        return step
 
     def committed(self, step: Step) -> None:
         """The pump's word that a step's records are on disk: only now do windows open and blocks leave."""
@@ -582,7 +533,7 @@ class ProviderSession:
                 n_blocks=sale.position.n_blocks,
                 receipt_digest=receipt_digest(sale.last_receipt.body),
                 complete=complete,
-            )  # fmt: skip
+            )
         )
         return Signed(body=body, signature=self._books.key.sign("done", body))
 

@@ -2,70 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-
 from retrieval._native import BlockStatus
 from retrieval.cid import Cid
 from retrieval.dag.walk import Walk
-from retrieval.deal import postings, terms
-from retrieval.deal.records import ChannelRecord, DealRecord, LineRecord, record
+from retrieval.deal import terms
+from retrieval.deal.records import DealRecord
 from retrieval.deal.sale import position_of
+from retrieval.deal.spending import SpendingLine
 from retrieval.deal.states import PURCHASE, Lifecycle, PurchaseEvent, PurchaseState
-from retrieval.deal.step import NOTHING, Step
 from retrieval.errors import ErrorCode, RemoteProtocolError
-from retrieval.ledger.journal import Record
 from retrieval.ledger.transfers import Transfer
 from retrieval.payment.accumulator import Accumulator
-from retrieval.payment.channel import credit
 from retrieval.wire import shape
 from retrieval.wire.framing import Block
-from retrieval.wire.messages import DealId, Quote, SignedReceipt, VoucherFields
+from retrieval.wire.messages import DealId, Payment, Quote, SignedReceipt
 from retrieval.wire.receipt import NO_RECEIPT, Receipt
-
-
-@dataclass(slots=True, kw_only=True)
-class SpendingLine:
-    """What the client knows of one channel, or of one provider while nothing costs anything."""
-
-    key: bytes
-    channel: ChannelRecord | None = None
-    best: VoucherFields | None = None
-    """The last voucher that counts. All we have signed lies at or below what we have verified."""
-    paid_bytes: int = 0
-    purchases: dict[DealId, Purchase] = field(default_factory=dict)
-    """Deals of this line without an outcome."""
-
-    @property
-    def best_amount(self) -> int:
-        return self.best.amount if self.best else 0
-
-    @property
-    def credit(self) -> int:
-        """What the deposit still covers beyond vouchers and the deals that are open."""
-        if self.channel is None:
-            return 0
-        return credit(
-            balance=self.channel.balance,
-            total_claimed=self.channel.total_claimed,
-            best_voucher=self.best_amount,
-            open_windows_price=self.reserved,
-        )
-
-    @property
-    def reserved(self) -> int:
-        """What the open deals may still cost."""
-        return sum(purchase.reserved_amount for purchase in self.purchases.values())
-
-    def channel_seen(self, channel: ChannelRecord, now: float) -> Step:
-        """Adopt what the chain says of the channel, or the provider's confirmation of it."""
-        before, self.channel = self.channel, channel
-        if before == channel:
-            return NOTHING
-        moved = postings.chain_moved(self.key, before, channel, promised=self.best_amount, reserved=self.reserved, now_ms=int(now * 1000))
-        return Step(records=tuple(moved))
-
-    def to_record(self) -> Record:
-        return record(self.key, LineRecord(best=self.best, paid_bytes=self.paid_bytes, written_off_bytes=0))
 
 
 class Purchase:
@@ -116,6 +67,13 @@ class Purchase:
         return self.verified_bytes - self.paid.n_bytes
 
     @property
+    def last_payment(self) -> Payment | None:
+        """The payment whose arrival nobody confirmed, while no other deal of the line was paid after it."""
+        if self.last_receipt is None or Receipt.decode(self.last_receipt.body).channel_amount != self.line.best_amount:
+            return None
+        return Payment(voucher=self.line.best, receipts=(self.last_receipt,))
+
+    @property
     def may_resume(self) -> bool:
         """Whether everything a receipt was given for is still here."""
         return self.verified_blocks >= self.paid.n_blocks and self.verified_bytes >= self.paid.n_bytes
@@ -149,6 +107,11 @@ class Purchase:
         self.accumulator.append(cid)
         self.verified_bytes += size
         self.verified_blocks += 1
+
+    def receipted(self, receipt: Receipt, signed: SignedReceipt) -> None:
+        """Everything verified so far has a receipt now."""
+        self.paid = position_of(receipt)
+        self.last_receipt = signed
 
     def next_receipt(self, *, channel_amount: int, now: float) -> Receipt:
         """The receipt for everything verified so far."""
