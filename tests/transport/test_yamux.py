@@ -296,6 +296,21 @@ async def test_our_own_reset_wakes_our_own_receiver() -> None:
 
 
 @trio_test
+async def test_our_own_reset_wakes_our_own_sender_even_from_a_connection_that_stands_still() -> None:
+    near, _far = trio.testing.lockstep_stream_pair()  # nobody reads the far end
+    muxer = Muxer(Pipe(near), remote=REMOTE, is_dialer=True)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(muxer.run)
+        stream = muxer.open_stream()
+        with trio.fail_after(5):
+            async with trio.open_nursery() as sending:
+                sending.start_soon(truncated, lambda: stream.send_all(bytes(1000)))
+                await wait_all_tasks_blocked()
+                await stream.reset()
+        nursery.cancel_scope.cancel()
+
+
+@trio_test
 async def test_frames_for_a_stream_we_gave_up_are_dropped() -> None:
     async with wire() as peer:
         await peer.send(WINDOW_UPDATE, SYN, 1, 0)

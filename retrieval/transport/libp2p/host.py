@@ -221,10 +221,17 @@ async def _connect(endpoint: Endpoint) -> trio.SocketStream:
             host = found[0][4][0]
         stream = await trio.open_tcp_stream(host, endpoint.port)
     except (OSError, UnicodeError) as error:
-        cause = error.__cause__ if isinstance(error.__cause__, OSError) else error
-        reason = "connection refused" if isinstance(cause, ConnectionRefusedError) else getattr(cause, "strerror", None) or str(cause)
-        raise RemoteProtocolError(ErrorCode.DIAL_FAILED, f"{endpoint}: {reason}") from error
+        raise RemoteProtocolError(ErrorCode.DIAL_FAILED, f"{endpoint}: {_reason(error)}") from error
     return stream
+
+
+def _reason(error: BaseException) -> str:
+    """Why a connection failed; Trio keeps the reason of each address it tried one or two levels down."""
+    while cause := error.exceptions[0] if isinstance(error, BaseExceptionGroup) else error.__cause__:
+        error = cause
+    if isinstance(error, ConnectionRefusedError):
+        return "connection refused"
+    return str(getattr(error, "strerror", None) or error)
 
 
 def _prefix_of(socket: trio.SocketStream) -> str:

@@ -10,7 +10,6 @@ One task writes to the connection and one reads from it, so a cancelled ``send_a
 from __future__ import annotations
 
 import struct
-from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -243,7 +242,8 @@ class Muxer:
         self._next_id = 1 if is_dialer else 2  # the dialer's streams are odd
         self._peer_parity: Final = 0 if is_dialer else 1
         self._control = bytearray()
-        self._pieces: Final[deque[_Piece]] = deque()
+        self._pieces: list[_Piece] = []  # waiting; a stream has one at most
+        self._writing: list[_Piece] = []
         self._is_parting = False
         self._n_batches_begun = 0
         self._n_batches_written = 0
@@ -312,12 +312,13 @@ class Muxer:
         await piece.written.wait()
 
     def forget(self, stream: Stream, stream_id: int) -> None:
-        """Drop a finished stream, with what it still wanted to send."""
+        """Drop a finished stream with what it still wanted to send, and wake its sender."""
         self._streams.pop(stream_id, None)
         self._streams_changed.set()
-        for piece in [piece for piece in self._pieces if piece.stream is stream]:
-            self._pieces.remove(piece)
-            piece.written.set()
+        for piece in (*self._pieces, *self._writing):
+            if piece.stream is stream:
+                piece.written.set()
+        self._pieces = [piece for piece in self._pieces if piece.stream is not stream]
 
     # Below: the two tasks.
 
@@ -338,13 +339,12 @@ class Muxer:
             self._queued = trio.Event()
             self._n_batches_begun += 1
             control, self._control = self._control, bytearray()
-            pieces = tuple(self._pieces)
-            self._pieces.clear()
-            if batch := b"".join((control, *(piece.frame for piece in pieces))):
+            self._writing, self._pieces = self._pieces, []
+            if batch := b"".join((control, *(piece.frame for piece in self._writing))):
                 await self._channel.send_all(batch)
             if self._is_parting:
                 await self._channel.send_eof()
-            for piece in pieces:
+            for piece in self._writing:
                 piece.written.set()
             self._n_batches_written += 1
             self._written.set()
