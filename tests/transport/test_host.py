@@ -487,7 +487,7 @@ async def test_peers_with_other_keys_neither_sell_nor_buy(create_key_pair: Calla
 # Two processes.
 
 SERVER_PROGRAM = """
-import trio
+import sys, trio
 from retrieval.transport.libp2p import open_host
 
 async def echo(stream):
@@ -497,7 +497,8 @@ async def echo(stream):
 async def main():
     async with open_host(b"s" * 32, ["/ip4/127.0.0.1/tcp/0"]) as host:
         host.serve(echo)
-        print(host.addresses[0], flush=True)
+        sys.stdout.write(host.addresses[0] + "\\n")
+        sys.stdout.flush()
         await trio.sleep_forever()
 
 trio.run(main)
