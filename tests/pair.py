@@ -11,19 +11,20 @@ from dataclasses import dataclass, field
 
 from retrieval.cid import Cid
 from retrieval.dag.walk import Walk
-from retrieval.deal import fold
+from retrieval.deal import fold, postings
 from retrieval.deal.books import ProviderBooks
 from retrieval.deal.client import ClientSession
 from retrieval.deal.events import ChannelPresented, Event, QueryReceived, SessionFailed
 from retrieval.deal.provider import Offer, Outgoing, ProviderSession, Wanted
 from retrieval.deal.purchase import Purchase
-from retrieval.deal.records import ChannelRecord, DealRecord, LineRecord, ReceiptRecord
+from retrieval.deal.records import ChannelRecord, DealRecord, LineRecord, OutcomeRecord, ReceiptRecord
 from retrieval.deal.spending import SpendingLine
 from retrieval.deal.step import Step
 from retrieval.errors import ErrorCode, LocalProtocolError, RemoteProtocolError, RetrievalError
 from retrieval.identity import EvmAddress, EvmKey, PeerKey
 from retrieval.ledger.journal import Journal
 from retrieval.ledger.state import MemoryStateStorage
+from retrieval.ledger.transfers import open_reservations
 from retrieval.payment.channel import ChannelConfig, ChannelId, ChannelTerms, channel_id, session_domain, sign_session_key
 from retrieval.payment.voucher import VoucherSigner
 from retrieval.store.blocks import MemoryBlockStore
@@ -145,9 +146,11 @@ class ClientParty(Party):
     def line(self, key: bytes) -> SpendingLine:
         return self.lines.setdefault(key, SpendingLine(key=key))
 
-    def restart(self) -> None:
+    def restart(self, now: float) -> None:
         """As after a kill."""
         self.journal = Journal(self.storage, fold.reduce)
+        stale = [postings.void(reservation.id) for reservation in open_reservations(self.storage)]
+        self.journal.append(stale, int(now * 1000))
         self.lines = {}
         for key, row in fold.scan(self.storage, LineRecord):
             line = self.line(key)
@@ -211,7 +214,8 @@ class Pair:
     # the session
 
     def connect(self) -> None:
-        """A new session over new wires."""
+        """A new session over new wires, a moment later."""
+        self.now += 0.01
         self.to_provider, self.to_client = Wire(), Wire()
         self.provider_decoder, self.client_decoder = FrameDecoder(), FrameDecoder()
         free = self.provider.prices.price_per_gib == 0 and self.provider.prices.flat_fee == 0
@@ -247,7 +251,7 @@ class Pair:
     def _answer(self, event: Event) -> None:
         match event:
             case QueryReceived(query=query):
-                self.provider_step(self._quote(query.query_id, query.selection))
+                self.provider_step(self._quote(query.query_id, query.selection, query.deal_id))
             case ChannelPresented(channel_id=presented):
                 self.provider_step(
                     self.provider_session.channel_seen(
@@ -261,10 +265,13 @@ class Pair:
             case _:
                 pass
 
-    def _quote(self, query_id: int, selection: Selection | None) -> Step:
+    def _quote(self, query_id: int, selection: Selection | None, deal: bytes | None) -> Step:
         prices, store = self.provider.prices, self.provider.store
         if selection is None:
-            return self.provider_session.refuse_query(query_id, RemoteProtocolError(ErrorCode.DEAL_UNKNOWN))
+            ended = fold.get(self.provider.storage, OutcomeRecord, deal or b"")
+            if ended is None or ended.done is None:
+                return self.provider_session.refuse_query(query_id, RemoteProtocolError(ErrorCode.DEAL_UNKNOWN))
+            return self.provider_session.answer_done(query_id, ended.done)
         walk = Walk(Cid(selection.root), selection.path, Scope(selection.scope))
         try:
             while walk.expected is not None:
@@ -407,8 +414,8 @@ class Pair:
         self.client_step(step)
         return purchase
 
-    def take_up(self, deal: DealId) -> Purchase:
-        """What a client program does after a cut: find the deal on disk, step over what is here, go on."""
+    def finish(self, deal: DealId) -> Purchase:
+        """What a client program does after a break: find the deal on disk, step over what is here, go on."""
         agreed = fold.get(self.client.storage, DealRecord, deal)
         assert agreed is not None
         receipt = fold.get(self.client.storage, ReceiptRecord, deal)
@@ -418,6 +425,11 @@ class Pair:
         purchase = Purchase.restore(deal, agreed, receipt.receipt if receipt else None, line, walk)
         while walk.expected is not None and (payload := self.client.store.get(walk.expected)) is not None:
             purchase.hold(payload, len(payload))
+        if purchase.walk.done:
+            self.client_step(self.client_session.ask_done(purchase, now=self.now))
+            self.run()
+            if purchase.lifecycle.is_over:
+                return purchase
         self.client_step(self.client_session.take_up(purchase, now=self.now))
         return purchase
 

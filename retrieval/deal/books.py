@@ -151,8 +151,9 @@ class ProviderBooks:
         amount = min(sale.price_of_window(), sale.line.credit)
         if amount <= 0:
             return []
+        sale.n_reservations += 1
         sale.reservation = postings.reserve(
-            sale.line.key, sale.deal_id, sequence=sale.position.sequence, now_ms=int(now * 1000), amount=amount
+            sale.line.key, sale.deal_id, ordinal=sale.n_reservations, now_ms=int(now * 1000), amount=amount
         )
         return [postings.transfer_record(sale.reservation)]
 

@@ -147,6 +147,7 @@ class ClientSession:
         assert quote is not None
         assert signed is not None
         assert walk is not None
+        assert not walk.done, "what is all here needs no deal"
         assert asked.query.selection is not None
         if quote.amount_max > spend_max:
             raise LocalProtocolError(ErrorCode.OVER_BUDGET, f"it may cost {quote.amount_max}, the budget is {spend_max}")
@@ -210,7 +211,7 @@ class ClientSession:
         step = Step(records=reserve(purchase, now), messages=(Accept(body=body, signature=self._key.sign("accept", body)),))
         if (last := purchase.last_payment) is not None:
             step += Step(messages=(last,))
-        if purchase.unpaid_bytes:
+        if purchase.is_unpaid:
             step += self._payer.pay([purchase], now)
         if purchase.walk.done:
             step += self._all_verified(purchase)
@@ -219,7 +220,7 @@ class ClientSession:
     def cancel(self, deal: DealId, *, now: float, error: RetrievalError | None = None) -> Step:
         """Stop a deal: pay for what was verified, then part."""
         purchase = self._purchases.pop(deal)
-        step = self._payer.pay([purchase], now) if purchase.unpaid_bytes else NOTHING
+        step = self._payer.pay([purchase], now) if purchase.is_unpaid else NOTHING
         code = error.code if error else ErrorCode.CANCELLED
         step += Step(messages=(Cancel(deal_id=deal, code=code),))
         event, outcome = (PurchaseEvent.FAILED, Outcome.FAILED) if error else (PurchaseEvent.CANCELLED, Outcome.CANCELLED)
@@ -462,7 +463,7 @@ class ClientSession:
             dues.append(self._opened_at + HELLO_DUE_S)
         for purchase in self._purchases.values():
             dues.append(self._progress_due(purchase))
-            if purchase.unpaid_bytes:
+            if purchase.is_unpaid:
                 dues.append(purchase.unpaid_since + PAY_AFTER_S)
         return min(dues, default=None)
 
@@ -475,7 +476,7 @@ class ClientSession:
         if any(asked.quote is None and now >= asked.due for asked in self._asked.values()):
             return self.fail(RemoteProtocolError(ErrorCode.QUOTE_TIMEOUT), now)
         step = self._payer.pay(
-            [purchase for purchase in self._purchases.values() if purchase.unpaid_bytes and now >= purchase.unpaid_since + PAY_AFTER_S], now
+            [purchase for purchase in self._purchases.values() if purchase.is_unpaid and now >= purchase.unpaid_since + PAY_AFTER_S], now
         )
         for purchase in self._purchases.values():
             if now >= self._progress_due(purchase):

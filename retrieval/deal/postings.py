@@ -66,10 +66,13 @@ def chain_moved(
     return records
 
 
-def reserve(channel_id: bytes, deal_id: bytes, *, sequence: int, now_ms: int, amount: int) -> Transfer:
-    """Set the price of a window aside until the payment for it comes."""
+def reserve(channel_id: bytes, deal_id: bytes, *, ordinal: int, now_ms: int, amount: int) -> Transfer:
+    """Set the price of a window aside until the payment for it comes.
+
+    ``ordinal`` counts a deal's reservations in this process; ``now_ms`` tells them from those of an earlier process.
+    """
     return Transfer(
-        id=_id(b"reserve", deal_id, sequence, now_ms),
+        id=_id(b"reserve", deal_id, ordinal, now_ms),
         debit=channel_account(channel_id),
         credit=earned_account(channel_id),
         amount=amount,

@@ -40,6 +40,7 @@ class Purchase:
         self.last_receipt: SignedReceipt | None = None
         self.prev: bytes = NO_RECEIPT
         self.reservation: Transfer | None = None
+        self.n_reservations = 0
         self.progress_at = 0.0
         self.unpaid_since = 0.0
 
@@ -65,6 +66,11 @@ class Purchase:
     def unpaid_bytes(self) -> int:
         """Verified, and not in any receipt."""
         return self.verified_bytes - self.paid.n_bytes
+
+    @property
+    def is_unpaid(self) -> bool:
+        """Whether a block was verified that no receipt counts. Blocks may be empty, so bytes do not tell."""
+        return self.verified_blocks > self.paid.n_blocks
 
     @property
     def last_payment(self) -> Payment | None:
@@ -97,7 +103,7 @@ class Purchase:
         size = len(block.payload)
         if self.verified_bytes + size > self.quote.n_bytes or self.verified_blocks + 1 > self.quote.n_blocks:
             raise RemoteProtocolError(ErrorCode.QUOTE_EXCEEDED, f"more than {self.quote.n_bytes} bytes in {self.quote.n_blocks} blocks")
-        if self.unpaid_bytes == 0:
+        if not self.is_unpaid:
             self.unpaid_since = now
         self.walk.advance(block.payload)
         self._count(block.cid, size)

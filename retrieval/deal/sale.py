@@ -53,6 +53,7 @@ class Sale:
         """Over the receipted blocks."""
         self.prev: bytes = NO_RECEIPT
         self.reservation: Transfer | None = None
+        self.n_reservations = 0
         self.unpaid_since = 0.0
         self.walk: Walk | None = None
         self._to_skip = 0

@@ -100,7 +100,7 @@ class Payer:
         """One voucher a line, and a receipt for each deal that has verified bytes to pay for."""
         step = NOTHING
         for line in {id(purchase.line): purchase.line for purchase in purchases}.values():
-            due = [purchase for purchase in purchases if purchase.line is line and purchase.unpaid_bytes]
+            due = [purchase for purchase in purchases if purchase.line is line and purchase.is_unpaid]
             for first in range(0, len(due), RECEIPTS_PER_PAYMENT_MAX):
                 step += self._pay_line(line, due[first : first + RECEIPTS_PER_PAYMENT_MAX], now)
         return step
@@ -142,8 +142,9 @@ def reserve(purchase: Purchase, now: float) -> tuple[Record, ...]:
     amount = purchase.quote.amount_max - purchase.paid.deal_amount
     if purchase.line.channel is None or amount <= 0:
         return ()
+    purchase.n_reservations += 1
     purchase.reservation = postings.reserve(
-        purchase.line.key, purchase.deal_id, sequence=purchase.paid.sequence, now_ms=int(now * 1000), amount=amount
+        purchase.line.key, purchase.deal_id, ordinal=purchase.n_reservations, now_ms=int(now * 1000), amount=amount
     )
     return (postings.transfer_record(purchase.reservation),)
 
