@@ -25,8 +25,10 @@ from trio.testing import MockClock, trio_test
 from retrieval.errors import ErrorCode, LocalProtocolError, RemoteProtocolError, RetrievalError
 from retrieval.identity import PeerKey, format_peer_id
 from retrieval.transport.libp2p import PROTOCOL_ID, Host, Stream, open_host, parse_address
-from retrieval.transport.libp2p.connection import CLOSE_GRACE_S
+from retrieval.transport.libp2p.connection import CLOSE_GRACE_S, IDLE_TIMEOUT_S
 from retrieval.transport.libp2p.host import DIALED_WINDOW, HANDSHAKE_TIMEOUT_S, HANDSHAKES_PER_PREFIX_MAX, StreamHandler
+from retrieval.transport.libp2p.upgrade import Identity
+from retrieval.transport.libp2p.yamux import Muxer, Remote
 
 SERVER_SEED = b"s" * 32
 CLIENT_SEED = b"c" * 32
@@ -394,6 +396,25 @@ async def test_one_address_cannot_take_every_handshake() -> None:
                     break
                 except RemoteProtocolError:  # until the server has noticed that the others left
                     await trio.sleep(0.01)
+
+
+@pytest.mark.parametrize(("opens_a_stream", "cut_after_s"), [(False, IDLE_TIMEOUT_S), (True, HANDSHAKE_TIMEOUT_S)])
+@trio_test
+async def test_a_peer_that_connects_and_wants_nothing_is_let_go(
+    opens_a_stream: bool, cut_after_s: float, autojump_clock: MockClock
+) -> None:
+    async with pair_of_hosts(echo) as pair, trio.open_nursery() as nursery:
+        channel = await Identity(CLIENT_SEED).secure_dialed(await open_tcp(pair.server), pair.server.peer_id)
+        muxer = Muxer(channel, remote=Remote(peer_id=channel.peer_id, address=None), is_dialer=True)
+        nursery.start_soon(muxer.run)
+        started = trio.current_time()
+        if opens_a_stream:  # and never names a protocol
+            await muxer.open_stream().finished.wait()
+        else:
+            await muxer.ended.wait()
+        nursery.cancel_scope.cancel()
+
+        assert trio.current_time() - started == pytest.approx(cut_after_s, abs=0.1)
 
 
 @trio_test

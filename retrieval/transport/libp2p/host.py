@@ -30,8 +30,8 @@ HANDSHAKE_TIMEOUT_S: Final = 10.0  # from accepting a connection to knowing who 
 DIALED_WINDOW: Final = 4 * 1024 * 1024  # bytes; a client downloads, at 40 MB/s over 100 ms of round trip
 ACCEPTED_WINDOW: Final = WINDOW_INITIAL  # bytes; a provider hears short messages, from many peers at once
 CONNECTIONS_MAX: Final = 512  # accepted and not yet ended
-HANDSHAKES_MAX: Final = 64  # peers that have not yet said who they are
-HANDSHAKES_PER_PREFIX_MAX: Final = 16
+HANDSHAKES_MAX: Final = 256  # peers that have not yet said who they are
+HANDSHAKES_PER_PREFIX_MAX: Final = 64  # one takes some 5 ms; those of peers that stay silent last until the timeout
 LISTEN_BACKLOG: Final = 128
 
 StreamHandler: TypeAlias = Callable[[Stream], Awaitable[None]]

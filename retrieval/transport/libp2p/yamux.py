@@ -23,7 +23,7 @@ from retrieval.identity import PeerId
 
 WINDOW_INITIAL: Final = 256 * 1024  # bytes either side may send before the first update; fixed by the specification
 FRAME_PAYLOAD_MAX: Final = 256 * 1024  # bytes we put in one frame: large enough to cost little, small enough for streams to take turns
-STREAMS_MAX: Final = 16  # a connection, counting those that the peer opened; a session needs one
+STREAMS_MAX: Final = 4  # open at once on a connection; a session needs one, and stock libp2p peers ask two or three things besides
 CONTROL_QUEUED_MAX: Final = 64 * 1024  # bytes of answers (pongs, acknowledgements, resets) waiting for a peer that does not read
 
 _HEADER: Final = struct.Struct("!BBHII")  # version, type, flags, stream, length
