@@ -208,7 +208,6 @@ class Pair:
         )
         self.channel_id: ChannelId = channel_id(self.config, CHAIN_ID, CONTRACT)
         self.provider.deposits[self.channel_id] = deposit
-        self.violation: str | None = None
         self.connect()
 
     # the session
@@ -355,6 +354,11 @@ class Pair:
             if not moved:
                 return
         raise AssertionError("the machines never came to rest")
+
+    def run_provider_only(self) -> None:
+        """Let the provider read and send while the client does nothing."""
+        while self.deliver_to_provider() or self.serve():
+            pass
 
     def pass_time(self, seconds: float) -> None:
         """Let the clock reach deadlines in turn, up to ``seconds`` from now."""
