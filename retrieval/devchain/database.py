@@ -88,23 +88,31 @@ class ChainDatabase(BaseDB):  # type: ignore[misc]  # py-evm has no type informa
             self._undo.append((key, self._entries.get(key)))
 
     def _open(self, path: Path) -> sqlite3.Connection:
-        file = None
         try:
             # The chain lives in one worker thread, but is opened and closed by the thread that owns the server.
             file = sqlite3.connect(path, timeout=0, check_same_thread=False)
-            file.execute("PRAGMA locking_mode = EXCLUSIVE")
-            file.execute("PRAGMA synchronous = FULL")
-            (found,) = file.execute("PRAGMA user_version").fetchone()
-            if found not in (0, FORMAT):
-                raise LocalProtocolError(ErrorCode.FILE_UNREADABLE, f"{path} has format {found}, this program writes {FORMAT}")
-            with file:
-                file.execute("CREATE TABLE IF NOT EXISTS entries (key BLOB PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID")
-                file.execute(f"PRAGMA user_version = {FORMAT}")
-            self._entries = dict(file.execute("SELECT key, value FROM entries"))
+        except sqlite3.OperationalError as error:
+            raise LocalProtocolError(ErrorCode.FILE_UNREADABLE, f"{path}: {error}") from error
+        try:
+            self._entries = _read_entries(file, path)
         except sqlite3.DatabaseError as error:
-            if file is not None:
-                file.close()
-            locked = getattr(error, "sqlite_errorcode", None) in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
-            code = ErrorCode.STATE_LOCKED if locked else ErrorCode.FILE_UNREADABLE
-            raise LocalProtocolError(code, f"{path}: {error}") from error
+            file.close()
+            locked = error.sqlite_errorcode in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+            raise LocalProtocolError(ErrorCode.STATE_LOCKED if locked else ErrorCode.FILE_UNREADABLE, f"{path}: {error}") from error
+        except LocalProtocolError:
+            file.close()
+            raise
         return file
+
+
+def _read_entries(file: sqlite3.Connection, path: Path) -> dict[bytes, bytes]:
+    """Take the file for ourselves, and read it."""
+    file.execute("PRAGMA locking_mode = EXCLUSIVE")
+    file.execute("PRAGMA synchronous = FULL")
+    (found,) = file.execute("PRAGMA user_version").fetchone()
+    if found not in (0, FORMAT):
+        raise LocalProtocolError(ErrorCode.FILE_UNREADABLE, f"{path} has format {found}, and this program writes {FORMAT}")
+    with file:
+        file.execute("CREATE TABLE IF NOT EXISTS entries (key BLOB PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID")
+        file.execute(f"PRAGMA user_version = {FORMAT}")
+    return dict(file.execute("SELECT key, value FROM entries"))

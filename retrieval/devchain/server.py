@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import json
 import logging
+import re
 import threading
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -27,8 +28,11 @@ HOST: Final = "127.0.0.1"
 PORT_DEFAULT: Final = 8545
 REQUEST_SIZE_MAX: Final = 1 << 20  # bytes of one HTTP body
 BATCH_MAX: Final = 100  # requests in one HTTP body
+DEPTH_MAX: Final = 32  # of nested lists and objects; a batch of calls with access lists has 7
 START_TIMEOUT_S: Final = 30
 STOP_TIMEOUT_S: Final = 5
+
+_STRING_OR_BRACKET: Final = re.compile(rb'"(?:[^"\\]|\\.)*"?|[\[\]{}]', re.DOTALL)  # an open string runs to the end: linear time
 
 _log = logging.getLogger(__name__)
 
@@ -75,10 +79,10 @@ class DevchainServer:
 
     async def _post(self, request: web.Request) -> web.Response:
         try:
-            body = json.loads(await request.read())
+            body = _load_json(await request.read())
         except web.HTTPRequestEntityTooLarge:
             return _json_response(_failure(None, RpcError(LIMIT_EXCEEDED, f"a request has at most {REQUEST_SIZE_MAX} bytes")), status=413)
-        except (ValueError, RecursionError):
+        except ValueError:
             return _json_response(_failure(None, RpcError(PARSE_ERROR, "the request is not JSON")))
         if not isinstance(body, list):
             reply = await self._in_worker(self._reply, body)
@@ -148,6 +152,19 @@ class RunningDevchain:
 def start(*, port: int = 0, state: Path | None = None) -> RunningDevchain:
     """Run a development chain in a thread; returns when it answers. Raises ``LocalProtocolError`` as `DevchainServer` does."""
     return RunningDevchain(port=port, state=state)
+
+
+def _load_json(body: bytes) -> Any:
+    """Read JSON of limited depth. Raises `ValueError`.
+
+    py-evm raises Python's recursion limit to 100,000, and the C decoder overruns its stack long before it meets that.
+    """
+    depth = 0
+    for token in _STRING_OR_BRACKET.finditer(body):
+        depth += {b"[": 1, b"{": 1, b"]": -1, b"}": -1}.get(token[0], 0)
+        if depth > DEPTH_MAX:
+            raise ValueError(f"nested deeper than {DEPTH_MAX}")
+    return json.loads(body)
 
 
 def _failure(request_id: Any, error: RpcError) -> Json:
