@@ -11,7 +11,7 @@ import pytest
 import trio
 from trio.testing import trio_test, wait_all_tasks_blocked
 
-from retrieval.errors import ErrorCode, RemoteProtocolError, RetrievalError
+from retrieval.errors import ErrorCode, RemoteProtocolError
 from retrieval.identity import PeerKey
 from retrieval.transport.libp2p.yamux import FRAME_PAYLOAD_MAX, STREAMS_MAX, WINDOW_INITIAL, Muxer, Remote, Stream
 
@@ -123,7 +123,7 @@ async def receive_all(stream: Stream, max_bytes: int = 70_000) -> bytes:
 
 async def truncated(verb: Callable[[], object]) -> str:
     """Assert that it fails as a truncated transfer, and return why."""
-    with pytest.raises(RetrievalError) as caught:
+    with pytest.raises(RemoteProtocolError) as caught:
         await verb()  # type: ignore[misc]
     assert caught.value.code is ErrorCode.TRANSFER_TRUNCATED
     return caught.value.detail

@@ -18,7 +18,7 @@ from typing import Final, NoReturn, Protocol
 
 import trio
 
-from retrieval.errors import ErrorCode, LocalProtocolError, RemoteProtocolError, RetrievalError
+from retrieval.errors import ErrorCode, RemoteProtocolError
 from retrieval.identity import PeerId
 
 WINDOW_INITIAL: Final = 256 * 1024  # bytes either side may send before the first update; fixed by the specification
@@ -92,7 +92,7 @@ class Stream:
         self._unacknowledged_bytes = 0
         self._receive_window = muxer.receive_window
         self._send_window = WINDOW_INITIAL
-        self._failure: RetrievalError | None = None
+        self._failure: RemoteProtocolError | None = None
         self._receiver_wakes = trio.Event()
         self._sender_wakes = trio.Event()
 
@@ -107,7 +107,7 @@ class Stream:
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
         """Return when all of ``data`` was handed to the operating system; waits as long as the peer's window is closed.
 
-        Raises ``RetrievalError(transfer_truncated)`` when the stream or its connection has ended.
+        Raises ``RemoteProtocolError(transfer_truncated)`` when the stream or its connection has ended, on whichever side.
         """
         assert not self.sending_ended.is_set() or self._failure is not None, "nothing is sent after close()"
         await trio.lowlevel.checkpoint()
@@ -126,7 +126,7 @@ class Stream:
     async def receive_some(self, max_bytes: int) -> bytes:
         """Between 1 and ``max_bytes`` bytes, or ``b""`` once the peer has ended its side cleanly.
 
-        Whatever arrived before a failure is delivered first. Raises ``RetrievalError(transfer_truncated)`` for every other end.
+        Whatever arrived before a failure is delivered first. Raises ``RemoteProtocolError(transfer_truncated)`` for every other end.
         """
         assert max_bytes > 0
         await trio.lowlevel.checkpoint()
@@ -158,7 +158,7 @@ class Stream:
         """Give the stream up in both directions, at once. The peer sees a truncated transfer."""
         if not self.finished.is_set():
             self._muxer.control(_Type.WINDOW_UPDATE, _Flag.RST, self._id, 0)
-            self.fail(LocalProtocolError(ErrorCode.TRANSFER_TRUNCATED, "the stream was given up on this side"))
+            self.fail(RemoteProtocolError(ErrorCode.TRANSFER_TRUNCATED, "the stream was given up on this side"))
         await trio.lowlevel.checkpoint()
 
     # Below: for the muxer.
@@ -183,7 +183,7 @@ class Stream:
         self._receiver_wakes.set()
         self._finish_if_both_ended()
 
-    def fail(self, failure: RetrievalError) -> None:
+    def fail(self, failure: RemoteProtocolError) -> None:
         """End the stream in both directions, unless it has ended already."""
         if self.finished.is_set():
             return
@@ -203,7 +203,7 @@ class Stream:
 
     def _raise_failure(self) -> None:
         if self._failure is not None:
-            raise type(self._failure)(self._failure.code, self._failure.detail) from self._failure
+            raise RemoteProtocolError(self._failure.code, self._failure.detail) from self._failure
 
     def _acknowledge(self, size: int) -> None:
         """Let the peer send on, in steps of half a window: fewer frames, and never an idle sender."""
@@ -236,7 +236,7 @@ class Muxer:
         self.ended: Final = trio.Event()
         self._channel: Final = channel
         self._accept: Final = accept
-        self._failure: RetrievalError = LocalProtocolError(ErrorCode.TRANSFER_TRUNCATED, "the connection was closed on this side")
+        self._failure: RemoteProtocolError = RemoteProtocolError(ErrorCode.TRANSFER_TRUNCATED, "the connection was closed on this side")
         self._streams: Final[dict[int, Stream]] = {}
         self._streams_changed = trio.Event()
         self._next_id = 1 if is_dialer else 2  # the dialer's streams are odd
@@ -269,7 +269,7 @@ class Muxer:
         return tuple(self._streams.values())
 
     def open_stream(self) -> Stream:
-        """A new stream to the peer, which may be written to at once. Raises ``RetrievalError(transfer_truncated)``."""
+        """A new stream to the peer, which may be written to at once. Raises ``RemoteProtocolError(transfer_truncated)``."""
         if self.ended.is_set():
             raise RemoteProtocolError(ErrorCode.TRANSFER_TRUNCATED, "the connection has ended")
         stream_id = self._next_id
@@ -323,13 +323,13 @@ class Muxer:
     # Below: the two tasks.
 
     async def _write_until_broken(self) -> None:
-        with suppress(RetrievalError):  # the reader meets it too, and before that what has arrived already
+        with suppress(RemoteProtocolError):  # the reader meets it too, and before that what has arrived already
             await self._write()
 
     async def _read_until_ended(self) -> None:
         try:
             await self._read()
-        except RetrievalError as failure:
+        except RemoteProtocolError as failure:
             self._failure = failure
 
     async def _write(self) -> NoReturn:
