@@ -141,15 +141,15 @@ def load(cls: type[T], value: Any) -> T:
     """The message of a CBOR map. Unknown keys are refused: what is not understood was not agreed."""
     layout = _LAYOUTS[cls]
     if type(value) is not dict:
-        raise malformed(f"a {cls.__name__} is not a map")
+        raise malformed(f"the {cls.__name__} is not a map")
     loaded: dict[str, Any] = {}
     for key, name, kind, optional in layout.rows:
         if key in value:
             loaded[name] = kind.load(value[key])
         elif not optional:
-            raise malformed(f"a {cls.__name__} lacks its {name}")
+            raise malformed(f"the {cls.__name__} lacks its {name}")
     if len(loaded) != len(value):
-        raise malformed(f"a {cls.__name__} has the unknown key {min(value.keys() - layout.keys)}")
+        raise malformed(f"the {cls.__name__} has the unknown key {min(value.keys() - layout.keys)}")
     try:
         return cls(**loaded)
     except ValueError as error:
