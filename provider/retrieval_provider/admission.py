@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Final
+from typing import Final, TypeVar
 
 from retrieval.errors import ErrorCode, RemoteProtocolError
 from retrieval.units import ceil_div
 
 from .config import Serve
+
+K = TypeVar("K")
 
 BUCKETS_MAX: Final = 10_000
 """Peers whose query rate is remembered; the one not seen for longest is forgotten first."""
@@ -18,7 +20,7 @@ RETRY_AFTER_S: Final = 5
 
 
 class SessionLimits:
-    """Counts open sessions in total, by peer id and by address prefix."""
+    """Counts open sessions in total, by peer id and by address prefix. A stranger costs a place before it costs anything else."""
 
     def __init__(self, limits: Serve) -> None:
         self._limits = limits
@@ -73,7 +75,7 @@ def _too_many(where: str) -> RemoteProtocolError:
     return RemoteProtocolError(ErrorCode.TOO_MANY_SESSIONS, where, retry_after_s=RETRY_AFTER_S)
 
 
-def _uncount(counter: Counter[str] | Counter[bytes], key: str | bytes) -> None:
-    counter[key] -= 1  # type: ignore[index]
-    if not counter[key]:  # type: ignore[index]
-        del counter[key]  # type: ignore[arg-type]
+def _uncount(counter: Counter[K], key: K) -> None:
+    counter[key] -= 1
+    if not counter[key]:
+        del counter[key]

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 
+from retrieval.errors import ErrorCode, LocalProtocolError
+from retrieval.home import Home
+from retrieval.payment.channel import WITHDRAW_DELAY_FLOOR_S, WITHDRAW_DELAY_MAX_S
 from retrieval.settings import amount as amount_of
-from retrieval.settings import integer, multiaddrs, price, seconds, section, size, url
+from retrieval.settings import integer, load, multiaddrs, price, seconds, section, size, url
 from retrieval.units import Amount
+from retrieval.wire.messages import BLOCK_SIZE_MAX, LIFETIME_MAX_S, WINDOW_BYTES_MAX
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -14,7 +20,9 @@ class Serve:
     listen: tuple[str, ...] = multiaddrs(("/ip4/127.0.0.1/tcp/4801",), "Where clients reach this provider; port 0 takes a free one.")
     sessions_max: int = integer(256, "Sessions open at once, over all clients.", minimum=1, maximum=100_000)
     sessions_per_peer_max: int = integer(8, "Sessions open at once for one peer id.", minimum=1, maximum=1024)
-    sessions_per_prefix_max: int = integer(64, "Sessions open at once for one address prefix (/24 or /48).", minimum=1, maximum=100_000)
+    sessions_per_prefix_max: int = integer(
+        64, "Sessions open at once for one address prefix (an IPv4 address, or an IPv6 /64).", minimum=1, maximum=100_000
+    )
     queries_per_minute: int = integer(
         600, "Queries a minute of one peer id; beyond it they are refused for a while.", minimum=1, maximum=1_000_000
     )
@@ -55,3 +63,30 @@ class ProviderSettings:
     price: Pricing = section(Pricing, "Prices.")
     credit: Credit = section(Credit, "What clients may owe.")
     store: Store = section(Store, "The block store.")
+
+
+def load_settings(home: Home, flags: Mapping[str, object] | None = None) -> tuple[ProviderSettings, dict[str, str]]:
+    """The settings of a home, and where each came from. ``flags`` are by dotted key, None where not given.
+
+    Raises ``LocalProtocolError``: ``not_initialised``, ``config_invalid``, ``file_unreadable``.
+    """
+    settings, origins = load(ProviderSettings, home.require().config_path, os.environ, flags or {})
+    _require_sound(settings)
+    return settings, origins
+
+
+def _require_sound(settings: ProviderSettings) -> None:
+    """What no single key can say of itself."""
+    delay_s, credit = settings.chain.withdraw_delay, settings.credit
+    rules = (
+        (delay_s >= WITHDRAW_DELAY_FLOOR_S, "chain.withdraw_delay is under an hour: a claim might come too late"),
+        (delay_s <= WITHDRAW_DELAY_MAX_S, "chain.withdraw_delay is above 30 days: no channel can have it"),
+        (settings.chain.poll > 0, "chain.poll is 0: channels would be looked at without a pause"),
+        (credit.window_first >= BLOCK_SIZE_MAX, "credit.window_first is below 2 MiB: one block could not be sent"),
+        (credit.window_first <= credit.window_max, "credit.window_first is above credit.window_max"),
+        (credit.window_max <= WINDOW_BYTES_MAX, "credit.window_max is above 1 GiB: the protocol has no such window"),
+        (0 < settings.price.quote_lifetime <= LIFETIME_MAX_S, "price.quote_lifetime is 0, or above 7 days"),
+    )
+    for holds, complaint in rules:
+        if not holds:
+            raise LocalProtocolError(ErrorCode.CONFIG_INVALID, complaint)

@@ -3,37 +3,36 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, closing
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import ExitStack, asynccontextmanager, closing
 from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import trio
 
-from retrieval.deal import fold
-from retrieval.deal.books import ProviderBooks
-from retrieval.deal.events import DealEnded, Event, PaymentTaken, SessionFailed
-from retrieval.errors import ErrorCode, LocalProtocolError
-from retrieval.home import Home, read_secret
-from retrieval.identity import EvmKey, PeerId, PeerKey, assert_fast_signatures, format_peer_id
-from retrieval.ledger.journal import Journal
+from retrieval.errors import ErrorCode, LocalProtocolError, RemoteProtocolError, RetrievalError
+from retrieval.home import Home
+from retrieval.identity import PeerId, PeerKey, assert_fast_signatures, format_peer_id
 from retrieval.payment.chain import Deployment
-from retrieval.payment.channel import WITHDRAW_DELAY_MAX_S, ChannelTerms
 from retrieval.store.lmdb import LmdbBlockStore, LmdbStateStorage
 from retrieval.transport.libp2p import Stream, open_host
 from retrieval.transport.writer import JournalWriter, steady_clock
 from retrieval.wire.messages import Settlement
 
 from .admission import QueryRate, SessionLimits
-from .config import ProviderSettings
+from .config import ProviderSettings, Serve
+from .ledger import Ledger, open_ledger
 from .pricing import PriceList
-from .serving import Service, SessionServer
-from .settlement import Settler
+from .serving import Listener, Service, SessionServer, turn_away
+from .settlement import Claimed, Settler
+
+if TYPE_CHECKING:
+    from retrieval.payment.evm import EvmChain
 
 log: Final = logging.getLogger("retrieval.provider")
 
-DRAIN_S: Final = 5.0
-"""After a stop was asked for, how long running sessions may take to hear of it."""
+DRAIN_S: Final = 3.0
+"""After a stop was asked for, how long sessions may take to hear of it; the host takes 2 s more to close what is left."""
 EXPIRE_EVERY_S: Final = 60.0
 
 
@@ -50,125 +49,116 @@ class Node:
 
 @asynccontextmanager
 async def open_node(
-    home: Home, settings: ProviderSettings, *, listener: Callable[[PeerId, Event], None] | None = None
+    home: Home,
+    settings: ProviderSettings,
+    *,
+    listener: Listener = lambda peer, event: None,
+    on_claimed: Callable[[Claimed], None] = lambda claimed: None,
 ) -> AsyncIterator[Node]:
     """Serve from ``home`` while the block runs.
 
     On leaving, sessions are told, what was earned is claimed, and the state is closed. Raises ``LocalProtocolError``: ``state_locked``,
     ``slow_signatures``, ``wrong_chain``, ``rpc_unavailable``, ``journal_broken`` and what keys and stores raise.
     """
-    key = PeerKey.from_seed(read_secret(home.identity_key_path).reveal())
-    wallet = EvmKey.from_secret(read_secret(home.receiver_key_path).reveal())
-    with (
-        closing(LmdbStateStorage.open(home.state_path, command="retrieval-provider serve")) as state,
-        closing(LmdbBlockStore(home.blocks_path, bytes_max=settings.store.bytes_max)) as store,
-    ):
-        clock = steady_clock()
-        journal = Journal(state, fold.reduce)
+    clock = steady_clock()
+    with ExitStack() as opened:
+        state = opened.enter_context(closing(LmdbStateStorage.open(home.state_path, command="retrieval-provider serve")))
+        store = opened.enter_context(closing(LmdbBlockStore(home.blocks_path, bytes_max=settings.store.bytes_max)))
         prices = PriceList(state, settings.price)
-        terms, settlement, chain = None, None, None
-        if settings.chain.rpc:
-            from retrieval.payment.evm import EvmChain
-
-            assert_fast_signatures()
-            chain = EvmChain(settings.chain.rpc)
-            await trio.to_thread.run_sync(chain.check)
-            terms = _terms(chain.deployment, wallet, settings)
-            settlement = _settlement(chain.deployment, terms, settings)
-        elif not prices.is_all_free:
-            raise LocalProtocolError(
-                ErrorCode.CONFIG_INVALID, "content has a price and chain.rpc is empty: name an RPC, or set the price to 0"
-            )
-        books = ProviderBooks(
-            key,
-            channel_terms=terms,
-            window_first=settings.credit.window_first,
-            window_max=settings.credit.window_max,
-            tables=fold.load_tables(state),
-        )
-        journal.append(books.start().records, int(clock() * 1000))
-        writer = JournalWriter(journal, clock)
-        settler = None
-        if chain is not None:
-            settler = Settler(chain, books, writer, wallet, clock=clock, poll_s=settings.chain.poll, claim_above=settings.chain.claim_above)
-        confirmations = settings.chain.confirmations
+        chain = await _reach_chain(settings, prices)
+        ledger = open_ledger(home, settings, state, deployment=None if chain is None else chain.deployment, now=clock())
+        writer = JournalWriter(ledger.journal, clock)
+        settler = None if chain is None else ledger.settler(chain, writer, settings, clock=clock, on_claimed=on_claimed)
         service = Service(
-            books=books,
+            books=ledger.books,
             store=store,
             state=state,
             writer=writer,
             prices=prices,
-            settlement=settlement,
-            read_channel=None if chain is None else lambda channel: chain.channel_states([channel], confirmations=confirmations)[0],
+            settlement=None if chain is None else _settlement(chain.deployment, ledger, settings),
+            lookout=None if settler is None else settler.lookout,
             quote_lifetime_s=settings.price.quote_lifetime,
             query_rate=QueryRate(settings.serve.queries_per_minute),
             clock=clock,
-            listener=listener or _log_event,
+            listener=listener,
         )
-        async with _running(service, settler, key, settings) as node:
+        async with _running(service, settler, ledger.books.key, settings.serve) as node:
             yield node
 
 
+async def _reach_chain(settings: ProviderSettings, prices: PriceList) -> EvmChain | None:
+    """The chain this provider is paid on, known to be the right one; None where everything is free."""
+    if not settings.chain.rpc:
+        if not prices.is_all_free:
+            detail = "content has a price and chain.rpc is empty: name an RPC, or run `retrieval-provider price default 0`"
+            raise LocalProtocolError(ErrorCode.CONFIG_INVALID, detail)
+        return None
+    from retrieval.payment.evm import EvmChain  # with web3, which a free provider never waits for
+
+    assert_fast_signatures()
+    chain = EvmChain(settings.chain.rpc)
+    await trio.to_thread.run_sync(chain.check)
+    return chain
+
+
 @asynccontextmanager
-async def _running(service: Service, settler: Settler | None, key: PeerKey, settings: ProviderSettings) -> AsyncIterator[Node]:
-    limits, sessions = SessionLimits(settings.serve), set[SessionServer]()
-
-    async def serve_stream(stream: Stream) -> None:
-        server = SessionServer(service, stream, stream.peer_id)
-        with limits.admit(stream.peer_id, stream.address):
-            sessions.add(server)
-            try:
-                await server.run()
-            finally:
-                sessions.discard(server)
-
+async def _running(service: Service, settler: Settler | None, key: PeerKey, serve: Serve) -> AsyncIterator[Node]:
+    sessions = set[SessionServer]()
     async with trio.open_nursery() as background:
         background.start_soon(service.writer.run)
         background.start_soon(_expire, service)
         if settler is not None:
+            await settler.warn_without_gas()
             background.start_soon(settler.run)
-        async with open_host(key.seed, settings.serve.listen) as host:
-            host.serve(serve_stream)
+        async with open_host(key.seed, serve.listen) as host:
+            host.serve(_session_handler(service, SessionLimits(serve), sessions))
             log.info("%s serves on %s", format_peer_id(key.peer_id), ", ".join(host.addresses))
             yield Node(peer_id=key.peer_id, addresses=host.addresses, service=service, settler=settler, sessions=sessions)
             await _drain(sessions)
         if settler is not None and settler.unclaimed():
             try:
                 await settler.claim()
-            except LocalProtocolError as error:
+            except RetrievalError as error:
                 log.error("what was earned is not claimed yet; `retrieval-provider claim` will: %s", error)
         background.cancel_scope.cancel()
+
+
+def _session_handler(service: Service, limits: SessionLimits, sessions: set[SessionServer]) -> Callable[[Stream], Awaitable[None]]:
+    async def serve_stream(stream: Stream) -> None:
+        with ExitStack() as place:
+            try:
+                place.enter_context(limits.admit(stream.peer_id, stream.address))
+            except RemoteProtocolError as refusal:
+                log.info("%s was turned away: %s", format_peer_id(stream.peer_id), refusal)
+                await turn_away(stream, refusal, is_paid=service.settlement is not None)
+                return
+            server = SessionServer(service, stream, stream.peer_id)
+            sessions.add(server)
+            place.callback(sessions.discard, server)
+            await server.run()
+
+    return serve_stream
 
 
 async def _drain(sessions: set[SessionServer]) -> None:
     for server in tuple(sessions):
         server.shut_down()
     with trio.move_on_after(DRAIN_S):
-        while sessions:
-            await trio.sleep(0.02)
+        for server in tuple(sessions):
+            await server.ended.wait()
 
 
 async def _expire(service: Service) -> None:
     while True:
         await trio.sleep(EXPIRE_EVERY_S)
         step = service.books.expire(service.clock())
-        await service.writer.commit(step.records)
+        await service.writer.commit_each(step.records)
 
 
-def _terms(deployment: Deployment, wallet: EvmKey, settings: ProviderSettings) -> ChannelTerms:
-    return ChannelTerms(
-        receiver=wallet.address,
-        receiver_authorizer=wallet.address,
-        token=deployment.token,
-        chain_id=deployment.chain_id,
-        contract=deployment.contract,
-        withdraw_delay_min_s=settings.chain.withdraw_delay,
-        withdraw_delay_max_s=WITHDRAW_DELAY_MAX_S,
-        deposit_min=settings.chain.deposit_min,
-    )
-
-
-def _settlement(deployment: Deployment, terms: ChannelTerms, settings: ProviderSettings) -> Settlement:
+def _settlement(deployment: Deployment, ledger: Ledger, settings: ProviderSettings) -> Settlement:
+    """What quotes say of how to pay."""
+    terms = ledger.books.channel_terms
+    assert terms is not None
     return Settlement(
         chain_id=terms.chain_id,
         contract=terms.contract,
@@ -183,18 +173,3 @@ def _settlement(deployment: Deployment, terms: ChannelTerms, settings: ProviderS
         decimals=deployment.token_decimals,
         symbol=deployment.token_symbol,
     )
-
-
-def _log_event(peer: PeerId, event: Event) -> None:
-    match event:
-        case DealEnded():
-            log.info(
-                "%s deal %s ended %s: %d bytes in %d blocks, earned %d",
-                format_peer_id(peer), event.deal_id.hex(), event.outcome.name.lower(), event.n_bytes, event.n_blocks, event.amount,
-            )  # fmt: skip
-        case PaymentTaken():
-            log.debug("%s deal %s paid %d for %d bytes", format_peer_id(peer), event.deal_id.hex(), event.amount, event.n_bytes)
-        case SessionFailed(code=code) if code is not ErrorCode.TRANSFER_TRUNCATED:
-            log.warning("%s session ended: %s %s", format_peer_id(peer), code.label, event.detail)
-        case _:
-            pass

@@ -1,39 +1,54 @@
-"""Trio. Serves one session: answers what the machine asks, and reads the blocks it wants."""
+"""Trio. Serves one session: answers what the machine asks, and reads the blocks it wants.
+
+One rule: a client learns which rule it met, and nothing of this machine. What is the operator's to mend goes to the log.
+"""
 
 from __future__ import annotations
 
+import logging
 import secrets
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 import trio
 
 from retrieval.cid import Cid
 from retrieval.dag.measure import totals
-from retrieval.deal import fold
+from retrieval.deal import fold, hello
 from retrieval.deal.books import ProviderBooks
 from retrieval.deal.events import ChannelPresented, Event, QueryReceived
 from retrieval.deal.provider import Offer, Outgoing, ProviderSession, Wanted
 from retrieval.deal.records import OutcomeRecord
 from retrieval.deal.step import Step
-from retrieval.errors import ErrorCode, LocalProtocolError, RemoteProtocolError, RetrievalError
-from retrieval.identity import PeerId
+from retrieval.errors import Blame, ErrorCode, LocalProtocolError, RemoteProtocolError, RetrievalError
+from retrieval.identity import PeerId, format_peer_id
 from retrieval.ledger.state import StateView
-from retrieval.payment.chain import ChannelState
-from retrieval.payment.channel import ChannelId
 from retrieval.store.blocks import BlockStore
 from retrieval.transport.pump import ByteStream, Pump
 from retrieval.transport.writer import Clock, JournalWriter
-from retrieval.wire.framing import block_head
-from retrieval.wire.messages import BLOCK_SIZE_MAX, Query, Scope, Settlement
+from retrieval.wire.framing import block_head, encode_frame
+from retrieval.wire.messages import BLOCK_SIZE_MAX, Error, Query, Scope, Settlement
 
 from .admission import QueryRate
+from .lookout import Lookout
 from .pricing import PriceList
 
-ReadChannel = Callable[[ChannelId], ChannelState]
-"""One look at the chain. Blocks; called in a thread."""
+log: Final = logging.getLogger("retrieval.provider")
+
 Listener = Callable[[PeerId, Event], None]
+
+QUESTIONS_MAX: Final = 64
+"""Above what a session's machine lets wait: 16 queries and 4 channels."""
+TURN_AWAY_S: Final = 2.0
+"""How long a client without a place may take to hear why."""
+
+
+@dataclass(slots=True)
+class Traffic:
+    """What has left this node since it started."""
+
+    sent_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,11 +61,12 @@ class Service:
     writer: JournalWriter
     prices: PriceList
     settlement: Settlement | None
-    read_channel: ReadChannel | None
+    lookout: Lookout | None
     quote_lifetime_s: int
     query_rate: QueryRate
     clock: Clock
     listener: Listener
+    traffic: Traffic = field(default_factory=Traffic)
 
 
 class SessionServer:
@@ -69,9 +85,14 @@ class SessionServer:
             on_event=self._told,
             next_blocks=self._next_blocks,
         )
-        self._asked: Final[trio.MemorySendChannel[QueryReceived | ChannelPresented]]
-        self._questions: Final[trio.MemoryReceiveChannel[QueryReceived | ChannelPresented]]
-        self._asked, self._questions = trio.open_memory_channel(64)
+        asked, questions = trio.open_memory_channel[QueryReceived | ChannelPresented](QUESTIONS_MAX)
+        self._asked: Final = asked
+        self._questions: Final = questions
+
+    @property
+    def ended(self) -> trio.Event:
+        """Set when the session is over and its last words have left."""
+        return self._pump.ended
 
     async def run(self) -> None:
         """Serve until the session is over."""
@@ -107,7 +128,7 @@ class SessionServer:
                 return self._answer_past_deal(query.query_id, query.deal_id)
             offer = await trio.to_thread.run_sync(self._offer, query)
         except RetrievalError as error:
-            return self.machine.refuse_query(query.query_id, error)
+            return self.machine.refuse_query(query.query_id, self._for_client(error))
         return self.machine.quote(query.query_id, offer, nonce=secrets.token_bytes(16), now=service.clock())
 
     def _answer_past_deal(self, query_id: int, deal_id: bytes) -> Step:
@@ -137,11 +158,11 @@ class SessionServer:
 
     async def _answer_channel(self, presented: ChannelPresented) -> Step:
         service = self._service
-        assert service.read_channel is not None
+        assert service.lookout is not None
         try:
-            state = await trio.to_thread.run_sync(service.read_channel, presented.channel_id)
+            (state,) = await service.lookout.look([presented.channel_id])
         except RetrievalError as error:
-            return self.machine.refuse_channel(presented.channel_id, error)
+            return self.machine.refuse_channel(presented.channel_id, self._for_client(error))
         withdraw_at = state.withdraw_finalizes_at(presented.config) or 0
         return self.machine.channel_seen(
             presented.channel_id,
@@ -153,6 +174,13 @@ class SessionServer:
 
     def _next_blocks(self, size_max: int) -> list[bytes]:
         """Block frames that may leave now, of about ``size_max`` bytes in all."""
+        try:
+            return self._read_blocks(size_max)
+        except LocalProtocolError as error:  # a store that cannot be read
+            self._pump.put(self.machine.fail(self._for_client(error), self._service.clock()))
+            return []
+
+    def _read_blocks(self, size_max: int) -> list[bytes]:
         machine, now, store = self.machine, self._service.clock(), self._service.store
         frames: list[bytes] = []
         size = 0
@@ -171,4 +199,19 @@ class SessionServer:
                 case Outgoing(deal_id, index, cid, payload):
                     frames += (block_head(deal_id, index, cid, len(payload)), payload)
                     size += len(payload)
+        self._service.traffic.sent_bytes += size
         return frames
+
+    def _for_client(self, error: RetrievalError) -> RetrievalError:
+        """The error as the client may see it: the detail of what is ours to mend can hold paths and addresses."""
+        if error.row.blame not in (Blame.OPERATOR, Blame.CHAIN):
+            return error
+        log.error("%s could not be served: %s", format_peer_id(self._peer), error)
+        return LocalProtocolError(error.code, retry_after_s=error.retry_after_s)
+
+
+async def turn_away(stream: ByteStream, refusal: RetrievalError, *, is_paid: bool) -> None:
+    """Tell a client for which there is no place so, and when to come back."""
+    farewell = Error(code=refusal.code, detail=refusal.detail, retry_after_s=refusal.retry_after_s)
+    with trio.move_on_after(TURN_AWAY_S):
+        await stream.send_all(encode_frame(hello.ours(is_paid)) + encode_frame(farewell))

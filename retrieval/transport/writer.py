@@ -7,7 +7,7 @@ ends the process: what is in memory is then ahead of what is on disk, and only a
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -64,6 +64,11 @@ class JournalWriter:
         self._queue.append(waiting)
         self._wake.set()
         await waiting.done.wait()
+
+    async def commit_each(self, records: Sequence[Record]) -> None:
+        """Return when the records are durable, any number of them: they need not stand or fall together."""
+        for start in range(0, len(records), APPEND_MAX):
+            await self.commit(records[start : start + APPEND_MAX])
 
     def _take(self) -> list[_Waiting]:
         batch: list[_Waiting] = []
