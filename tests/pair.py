@@ -101,6 +101,7 @@ class ProviderParty(Party):
         self.deposits: dict[bytes, int] = {}
         self.withdrawing: dict[bytes, int] = {}
         self.n_nonces = 0
+        self.answers_queries = True
         self.restart(START)
 
     @property
@@ -249,7 +250,7 @@ class Pair:
 
     def _answer(self, event: Event) -> None:
         match event:
-            case QueryReceived(query=query):
+            case QueryReceived(query=query) if self.provider.answers_queries:
                 self.provider_step(self._quote(query.query_id, query.selection, query.deal_id))
             case ChannelPresented(channel_id=presented):
                 self.provider_step(
@@ -375,6 +376,14 @@ class Pair:
             self.client_step(self.client_session.tick(self.now))
             self.provider_step(self.provider_session.tick(self.now))
             self.run()
+        self.now = end
+
+    def pass_time_client_only(self, seconds: float) -> None:
+        """Let the client's deadlines pass while the provider is silent."""
+        end = self.now + seconds
+        while (due := self.client_session.next_deadline()) is not None and due <= end:
+            self.now = max(self.now, due)
+            self.client_step(self.client_session.tick(self.now))
         self.now = end
 
     # what a client program would do
