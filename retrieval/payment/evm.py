@@ -9,11 +9,11 @@ import secrets
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
-from retrieval.errors import ErrorCode, LocalProtocolError, RemoteProtocolError
+from retrieval.errors import ErrorCode, LocalProtocolError, RemoteProtocolError, RetrievalError
 from retrieval.identity import DIGEST_SIZE, EvmAddress, EvmKey, format_address, keccak256
 from retrieval.payment.chain import DEVCHAIN, MULTICALL3, ChannelState, Claim, Deployment, Settlement, TokenFacts
 from retrieval.payment.channel import ChannelConfig, ChannelId, channel_id, settlement_domain
@@ -193,9 +193,8 @@ class EvmChain:
         return channel_id(config, self.deployment.chain_id, self.deployment.contract)
 
     def _time(self) -> int:
-        """Ours or the newest block's, whichever is later: development chains run ahead."""
-        with self._rpc.calling() as w3:
-            return max(int(time.time()), int(w3.eth.get_block("latest")["timestamp"]))
+        """Ours or the chain's, whichever is later: development chains run ahead."""
+        return max(int(time.time()), int(self._read(MULTICALL3, "getCurrentBlockTimestamp()", [], "uint256")))
 
     def _block_before(self, confirmations: int) -> int:
         with self._rpc.calling() as w3:
@@ -285,20 +284,25 @@ class _Rpc:
         self._w3: Web3 | None = None
 
     @contextmanager
-    def calling(self) -> Iterator[Web3]:
-        """Lend the connection, and convert what it raises. Raises `rpc_unavailable`, `transaction_failed`, `wallet_insufficient`."""
+    def calling(self, refusal: ErrorCode = ErrorCode.RPC_UNAVAILABLE) -> Iterator[Web3]:
+        """Lend the connection, and convert what it raises; `refusal` is what it means when the node answers with an error.
+
+        Raises `rpc_unavailable`, `transaction_failed`, `wallet_insufficient`.
+        """
         from requests.exceptions import RequestException
-        from web3.exceptions import ContractLogicError, Web3Exception
+        from web3.exceptions import ContractLogicError, Web3Exception, Web3RPCError
 
         try:
             yield self._connection()
         except ContractLogicError as error:
             raise RemoteProtocolError(ErrorCode.TRANSACTION_FAILED, _reason(error)) from error
-        except Web3Exception as error:
+        except Web3RPCError as error:
             detail = _message(error)
             if "insufficient funds" in detail:
                 raise LocalProtocolError(ErrorCode.WALLET_INSUFFICIENT, "not enough for the gas") from error
-            raise RemoteProtocolError(ErrorCode.RPC_UNAVAILABLE, f"{self.name}: {detail}") from error
+            raise RemoteProtocolError(refusal, f"{self.name}: {detail}") from error
+        except Web3Exception as error:
+            raise RemoteProtocolError(ErrorCode.RPC_UNAVAILABLE, f"{self.name}: {_message(error)}") from error
         except (RequestException, OSError, ValueError, KeyError, TypeError) as error:
             # ValueError and its kin: web3's formatters meeting an answer that is not what the method promises
             raise RemoteProtocolError(ErrorCode.RPC_UNAVAILABLE, f"{self.name}: {type(error).__name__}") from error
@@ -318,7 +322,7 @@ class _Rpc:
         origin = format_address(sender.address)
         transaction: dict[str, Any] = {"from": origin, "to": format_address(to), "data": data, "value": 0, "chainId": chain_id}
         with self._nonces:
-            with self.calling() as w3:
+            with self.calling(ErrorCode.TRANSACTION_FAILED) as w3:
                 estimate = w3.eth.estimate_gas(transaction)
                 transaction |= {"gas": estimate * GAS_MARGIN_PERCENT // 100, "nonce": w3.eth.get_transaction_count(origin, "pending")}
                 transaction |= _fees(w3)
@@ -330,7 +334,7 @@ class _Rpc:
                 )
             unsigned = {key: value for key, value in transaction.items() if key != "from"}
             signed = Account.sign_transaction(unsigned, sender.secret)
-            with self.calling() as w3:
+            with self.calling(ErrorCode.TRANSACTION_FAILED) as w3:
                 sent = w3.eth.send_raw_transaction(signed.raw_transaction)
             receipt = self._receipt(bytes(sent))
         if receipt["status"] != 1:
@@ -358,15 +362,16 @@ class _Rpc:
         return self._w3
 
     def _receipt(self, sent: bytes) -> Any:
+        from hexbytes import HexBytes
         from web3.exceptions import TransactionNotFound
 
         deadline = time.monotonic() + RECEIPT_TIMEOUT_S
         while time.monotonic() < deadline:
-            with self.calling() as w3:
-                try:
-                    return w3.eth.get_transaction_receipt(sent)
-                except TransactionNotFound:
-                    pass
+            try:
+                with self.calling() as w3, suppress(TransactionNotFound):
+                    return w3.eth.get_transaction_receipt(HexBytes(sent))
+            except RetrievalError as error:
+                raise RemoteProtocolError(error.code, f"0x{sent.hex()} was sent and may have been mined; then: {error.detail}") from error
             time.sleep(RECEIPT_POLL_S)
         raise RemoteProtocolError(ErrorCode.TRANSACTION_FAILED, f"0x{sent.hex()} was not mined within {RECEIPT_TIMEOUT_S:.0f} s")
 

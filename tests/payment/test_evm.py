@@ -6,8 +6,10 @@ import socket
 import subprocess
 import sys
 import threading
+import urllib.request
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
@@ -189,6 +191,29 @@ def test_threads_that_send_from_one_key_do_not_trip_over_its_nonce(chain: EvmCha
         assert len(set(pool.map(deposit, range(8)))) == 8
 
 
+def test_a_transaction_that_reverts_only_when_it_is_mined_says_why(chain: EvmChain, parties: Parties, chain_url: str) -> None:  # noqa: F811
+    if not rpc(chain_url, "web3_clientVersion").startswith("anvil"):
+        pytest.skip("our development chain mines every transaction at once, so nothing can change in between")
+    config = parties.config()
+    chain.send_gas(parties.authorizer.address)
+    chain.deposit(config, DOLLAR, payer=parties.payer, sender=parties.payer)
+    rpc(chain_url, "evm_setAutomine", False)
+    try:
+        with ThreadPoolExecutor(2) as pool:
+            # Two adapters, as each waits for its own transaction; both find the way free when they ask.
+            leaving = [
+                pool.submit(EvmChain(chain_url).initiate_withdraw, config, 10, sender=key) for key in (parties.payer, parties.authorizer)
+            ]
+            while rpc(chain_url, "txpool_status")["pending"] != "0x2":
+                assert not any(each.done() for each in leaving)
+            rpc(chain_url, "evm_mine")
+            reasons = [str(each.exception()) for each in leaving if each.exception() is not None]
+    finally:
+        rpc(chain_url, "evm_setAutomine", True)
+    (reason,) = reasons
+    assert "WithdrawalPending" in reason
+
+
 def test_a_wallet_without_tokens_or_gas_is_named(chain: EvmChain, parties: Parties) -> None:
     for amount, sender, named in ((101 * DOLLAR, parties.payer, "of the token"), (DOLLAR, parties.authorizer, "wei for gas")):
         with pytest.raises(RetrievalError, match=named) as caught:
@@ -232,16 +257,44 @@ class _Answering(BaseHTTPRequestHandler):
         """Silence."""
 
 
-@pytest.fixture
-def answering() -> Iterator[tuple[str, type[_Answering]]]:
-    handler = type("Handler", (_Answering,), {})
+@contextmanager
+def serving(handler: type[_Answering]) -> Iterator[str]:
     server = HTTPServer(("127.0.0.1", 0), handler)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
-    yield f"http://127.0.0.1:{server.server_port}/secret-key", handler
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}/secret-key"
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+class _DyingAfterSend(_Answering):
+    """Passes requests on to a chain, until it has passed on a transaction."""
+
+    upstream = ""
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        with urllib.request.urlopen(urllib.request.Request(self.upstream, body, {"Content-Type": "application/json"})) as reply:
+            self.answer = reply.read()
+        super().do_POST()
+        if b"eth_sendRawTransaction" in body:
+            type(self).status = 503
+
+
+def test_an_rpc_that_dies_after_it_took_a_transaction_leaves_its_hash(devchain: str) -> None:  # noqa: F811
+    payer = EvmKey.generate()
+    direct = EvmChain(devchain)
+    direct.mint(payer.address, DOLLAR)
+    direct.send_gas(payer.address)
+    config = Parties(payer=payer, authorizer=payer, receiver=payer).config()
+    handler = type("Handler", (_DyingAfterSend,), {"upstream": devchain})
+    with serving(handler) as url, pytest.raises(RetrievalError, match=r"0x[0-9a-f]{64} was sent and may have been mined") as caught:
+        EvmChain(url).deposit(config, DOLLAR, payer=payer, sender=payer)
+    assert caught.value.code is ErrorCode.RPC_UNAVAILABLE
+    assert balance_of(direct, config) == DOLLAR
 
 
 @pytest.mark.parametrize(
@@ -261,10 +314,9 @@ def answering() -> Iterator[tuple[str, type[_Answering]]]:
         (503, b"busy"),
     ],
 )
-def test_an_rpc_that_talks_nonsense_is_unavailable(answering: tuple[str, type[_Answering]], status: int, answer: bytes) -> None:
-    url, handler = answering
-    handler.status, handler.answer = status, answer
-    with pytest.raises(RetrievalError) as caught:
+def test_an_rpc_that_talks_nonsense_is_unavailable(status: int, answer: bytes) -> None:
+    handler = type("Handler", (_Answering,), {"status": status, "answer": answer})
+    with serving(handler) as url, pytest.raises(RetrievalError) as caught:
         EvmChain(url).check()
     assert caught.value.code is ErrorCode.RPC_UNAVAILABLE
     assert "secret-key" not in str(caught.value)
