@@ -99,6 +99,7 @@ class ErrorCode(IntEnum):
     WALLET_INSUFFICIENT = 416
     SLOW_SIGNATURES = 417
     CHANNEL_BUSY = 418
+    CHANNEL_TIMEOUT = 419
     # 5xx transfer
     CORRUPT_BLOCK = 501
     UNEXPECTED_BLOCK = 502
@@ -234,6 +235,7 @@ REGISTRY: Final[dict[ErrorCode, ErrorRow]] = {
     _C.WALLET_INSUFFICIENT:  ErrorRow("the wallet does not hold enough", "send tokens or gas money to the wallet's address", _OPERATOR, _NO, 402, Exit.PAYMENT),
     _C.SLOW_SIGNATURES:      ErrorRow("the secp256k1 backend is the slow one", "install coincurve; a paid provider does not run without it", _OPERATOR, _NO, 500, Exit.PAYMENT),
     _C.CHANNEL_BUSY:         ErrorRow("another process is spending from this wallet", "wait for it, or end it", _OPERATOR, _LATER, 409, Exit.PAYMENT),
+    _C.CHANNEL_TIMEOUT:      ErrorRow("the provider did not confirm the channel in time", "try again; its chain may be slow to answer", _PROVIDER, _LATER, 504, Exit.PAYMENT),
 
     _C.CORRUPT_BLOCK:        ErrorRow("a block does not match its CID", "nothing was paid for it; use another provider", _PROVIDER, _ELSEWHERE, 502, Exit.PEER),
     _C.UNEXPECTED_BLOCK:     ErrorRow("a block came that was not the next one expected", "nothing was paid for it; use another provider", _PROVIDER, _ELSEWHERE, 502, Exit.PEER),

@@ -112,6 +112,7 @@ MESSAGES: Final[tuple[m.Message, ...]] = (
     m.Refuse(code=201, detail="", query_id=7),
     m.Refuse(code=403, detail="0 of 5 is free, a window costs 40", retry_after_s=30, deal_id=DEAL),
     m.Refuse(code=404, detail="its withdrawal has begun on chain", channel_id=CHANNEL),
+    m.Refuse(code=302, detail="", quote_digest=m.quote_digest(QUOTE_BODY)),
     m.Cancel(deal_id=DEAL, code=511),
     m.Pause(deal_id=DEAL),
     m.Resume(deal_id=DEAL),
@@ -121,6 +122,9 @@ MESSAGES: Final[tuple[m.Message, ...]] = (
     m.Present(config=CONFIG.to_bytes(), session_key=SESSION_KEY),
     m.ChannelStatus(channel=KNOWN),
     m.ChannelStatus(channel=m.KnownChannel(channel_id=CHANNEL, balance=2**128 - 1, reserved=0)),
+    m.TermsQuery(),
+    m.Terms(settlement=QUOTE.settlement),
+    m.Terms(),
 )
 
 

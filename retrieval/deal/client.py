@@ -23,6 +23,7 @@ from retrieval.deal.events import (
     SelectionVerified,
     SessionFailed,
     SessionReady,
+    TermsLearned,
 )
 from retrieval.deal.purchase import Purchase
 from retrieval.deal.records import DealRecord, Outcome, OutcomeRecord, record
@@ -58,6 +59,8 @@ from retrieval.wire.messages import (
     Signed,
     SignedDone,
     SignedQuote,
+    Terms,
+    TermsQuery,
     deal_id,
     hellos_digest,
     quote_digest,
@@ -131,6 +134,10 @@ class ClientSession:
         query = Query(query_id=self._next_query_id, **fields)  # type: ignore[arg-type]
         self._next_query_id += 1
         return query
+
+    def ask_terms(self) -> Step:
+        """Ask what a channel with this provider must be. Answered by ``TermsLearned``."""
+        return Step(messages=(TermsQuery(),))
 
     def present(self, present: Present) -> Step:
         """Show the provider a channel and that we may spend from it."""
@@ -255,11 +262,13 @@ class ClientSession:
                 return self._receive_refuse(message, now)
             case ChannelStatus():
                 return Step(events=(ChannelConfirmed(channel=message.channel),))
+            case Terms():
+                return Step(events=(TermsLearned(settlement=message.settlement),))
             case Ping():
                 return Step(messages=(Pong(nonce=message.nonce),))
             case Pong():
                 return NOTHING
-            case Hello() | Query() | Accept() | Payment() | Cancel() | Pause() | Resume() | Present():
+            case Hello() | Query() | Accept() | Payment() | Cancel() | Pause() | Resume() | Present() | TermsQuery():
                 raise RemoteProtocolError(ErrorCode.UNEXPECTED_MESSAGE, f"a provider does not send {type(message).__name__} here")
             case _:
                 assert_never(message)
@@ -302,18 +311,19 @@ class ClientSession:
 
     def _receive_refuse(self, refuse: Refuse, now: float) -> Step:
         code = _code(refuse.code)
+        deal = self._refused_deal(refuse)
         told = Refused(
             code=code,
             detail=refuse.detail,
             retry_after_s=refuse.retry_after_s,
             query_id=refuse.query_id,
-            deal_id=DealId(refuse.deal_id) if refuse.deal_id else None,
+            deal_id=deal,
             channel_id=ChannelId(refuse.channel_id) if refuse.channel_id else None,
         )
         step = Step(events=(told,))
         if refuse.query_id is not None:
             self._asked.pop(refuse.query_id, None)
-        purchase = self._purchases.pop(DealId(refuse.deal_id), None) if refuse.deal_id else None
+        purchase = self._purchases.pop(deal, None) if deal else None
         if purchase is None:
             return step
         if purchase.state is PurchaseState.ACCEPTED and purchase.verified_blocks == 0:
@@ -321,6 +331,13 @@ class ClientSession:
         if code in _MENDABLE:
             return self._cut(purchase) + step
         return self._end(purchase, PurchaseEvent.FAILED, Outcome.FAILED, now, code=code, detail=refuse.detail) + step
+
+    def _refused_deal(self, refuse: Refuse) -> DealId | None:
+        """The deal a refusal speaks of, by its id or by the quote we accepted."""
+        if refuse.quote_digest is None:
+            return DealId(refuse.deal_id) if refuse.deal_id else None
+        accepted = (deal for deal, purchase in self._purchases.items() if quote_digest(purchase.deal.quote.body) == refuse.quote_digest)
+        return next(accepted, None)
 
     def _receive_done(self, signed: SignedDone, now: float) -> Step:
         """A countersignature. It must speak of exactly what we receipted, or it is no countersignature of it."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from retrieval.deal.records import Outcome
 from retrieval.errors import ErrorCode
 from retrieval.payment.channel import ChannelConfig, ChannelId
-from retrieval.wire.messages import DealId, KnownChannel, Query, Quote, SessionKeyFields
+from retrieval.wire.messages import DealId, KnownChannel, Query, Quote, SessionKeyFields, Settlement
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,6 +90,13 @@ class Quoted:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class TermsLearned:
+    """What a channel with the provider must be; None where it takes no payment."""
+
+    settlement: Settlement | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Refused:
     """The provider will not serve a query or a channel."""
 
@@ -142,6 +149,7 @@ Event = (
     | PaymentTaken
     | DealEnded
     | Quoted
+    | TermsLearned
     | Refused
     | ChannelConfirmed
     | BlocksVerified

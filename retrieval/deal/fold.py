@@ -25,6 +25,7 @@ from retrieval.ledger.journal import RecordKind
 from retrieval.ledger.state import Row, StateView
 from retrieval.ledger.transfers import open_reservations, transfer_rows
 from retrieval.wire import shape
+from retrieval.wire.receipt import NO_RECEIPT, receipt_digest
 
 BodyT = TypeVar("BodyT", bound=Body)
 
@@ -40,6 +41,8 @@ TABLE_OF_BODY: Final[dict[type, str]] = {
 }
 OPEN_DEALS: Final = "open-deals/1"
 """Ids of deals without an outcome, so that a start does not read every deal there ever was."""
+LAST_RECEIPTS: Final = "last-receipts/1"
+"""By peer: the digest of the last receipt of the deal that ended last, which the next deal's receipts name as ``prev``."""
 
 
 def reduce(state: StateView, entry: Entry) -> list[Row]:
@@ -59,6 +62,9 @@ def reduce(state: StateView, entry: Entry) -> list[Row]:
             Row(table=OPEN_DEALS, key=record.subject, value=None),
             Row(table=TABLE_OF_BODY[SentRecord], key=record.subject, value=None),
         ]
+        deal, receipt = get(state, DealRecord, record.subject), get(state, ReceiptRecord, record.subject)
+        if deal is not None and receipt is not None:
+            rows.append(Row(table=LAST_RECEIPTS, key=deal.peer, value=receipt_digest(receipt.receipt.body)))
     return rows
 
 
@@ -77,6 +83,11 @@ def scan(state: StateView, body: type[BodyT]) -> Iterator[tuple[bytes, BodyT]]:
 def open_deals(state: StateView) -> list[bytes]:
     """Ids of the deals without an outcome."""
     return [deal_id for deal_id, _ in state.scan(OPEN_DEALS)]
+
+
+def last_receipt(state: StateView, peer: bytes) -> bytes:
+    """Digest of the last receipt of the deal with ``peer`` that ended last."""
+    return state.get(LAST_RECEIPTS, peer) or NO_RECEIPT
 
 
 def load_tables(state: StateView) -> Tables:

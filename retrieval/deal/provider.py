@@ -52,6 +52,8 @@ from retrieval.wire.messages import (
     Signed,
     SignedDone,
     SignedQuote,
+    Terms,
+    TermsQuery,
     deal_id,
     hellos_digest,
     quote_digest,
@@ -163,11 +165,13 @@ class ProviderSession:
                 return self._receive_pause(message)
             case Ping():
                 return Step(messages=(Pong(nonce=message.nonce),))
+            case TermsQuery():
+                return Step(messages=(Terms(settlement=self._settlement),))
             case Pong():
                 return NOTHING
             case Error():
                 return self._part(ErrorCode.CANCELLED if message.code == 0 else _code(message.code), message.detail, now, by_peer=True)
-            case Refuse() | Hello() | SignedQuote() | SignedDone() | ChannelStatus():
+            case Refuse() | Hello() | SignedQuote() | SignedDone() | ChannelStatus() | Terms():
                 raise RemoteProtocolError(ErrorCode.UNEXPECTED_MESSAGE, f"a client does not send {type(message).__name__} here")
             case _:
                 assert_never(message)
@@ -320,11 +324,11 @@ class ProviderSession:
                 return self._take_up(known, acceptance, now)
             offered = self._books.quotes.get(QuoteDigest(acceptance.quote_digest))
             if offered is None:
-                raise RemoteProtocolError(ErrorCode.QUOTE_UNKNOWN)
+                return self._refusal(RemoteProtocolError(ErrorCode.QUOTE_UNKNOWN), quote_digest=acceptance.quote_digest)
             deal = deal_id(offered.signed.body, self._peer)
             return self._open(deal, offered, accept, acceptance, now)
         except RemoteProtocolError as error:
-            return self._refusal(error, deal_id=deal or None)
+            return self._refusal(error, deal_id=deal)
 
     def _known_sale(self, acceptance: Acceptance) -> Sale | None:
         for sale in self._books.sales.values():
@@ -599,7 +603,13 @@ class ProviderSession:
         return sale.unpaid_since + PAYMENT_DUE_S + floor_div(max(0, sale.unpaid_bytes), LINK_RATE_MIN)
 
     def _refusal(
-        self, error: RetrievalError, *, query_id: int | None = None, deal_id: bytes | None = None, channel_id: bytes | None = None
+        self,
+        error: RetrievalError,
+        *,
+        query_id: int | None = None,
+        deal_id: bytes | None = None,
+        channel_id: bytes | None = None,
+        quote_digest: bytes | None = None,
     ) -> Step:
         word = Refuse(
             code=error.code,
@@ -608,6 +618,7 @@ class ProviderSession:
             query_id=query_id,
             deal_id=deal_id,
             channel_id=channel_id,
+            quote_digest=quote_digest,
         )
         return Step(messages=(word,))
 

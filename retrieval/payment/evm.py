@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
 from retrieval.errors import ErrorCode, LocalProtocolError, RemoteProtocolError, RetrievalError
-from retrieval.identity import DIGEST_SIZE, EvmAddress, EvmKey, format_address, keccak256
+from retrieval.identity import DIGEST_SIZE, EvmAddress, EvmKey, format_address, keccak256, parse_address
 from retrieval.payment.chain import DEVCHAIN, MULTICALL3, ChannelState, Claim, Deployment, Settlement, TokenFacts
 from retrieval.payment.channel import ChannelConfig, ChannelId, channel_id, settlement_domain
 from retrieval.payment.voucher import ReceiveAuthorization, receive_with_authorization_digest, refund_digest
@@ -183,6 +183,10 @@ class EvmChain:
         """Gas money from the development chain's first account, whose key the chain itself holds."""
         return self._give(to, wei, b"")
 
+    def giver(self) -> EvmAddress:
+        """The account that pays for both."""
+        return parse_address(self._rpc.first_account())
+
     # Inside
 
     def _check_once(self) -> None:
@@ -341,13 +345,19 @@ class _Rpc:
             self._raise_revert(transaction, int(receipt["blockNumber"]), bytes(sent))
         return receipt
 
-    def transact_unlocked(self, to: EvmAddress, wei: int, data: bytes) -> bytes:
-        """Have the node sign with its own first account."""
+    def first_account(self) -> str:
+        """The first account whose key the node itself holds."""
         with self.calling() as w3:
             accounts = w3.eth.accounts
             if not accounts:
                 raise RemoteProtocolError(ErrorCode.RPC_UNAVAILABLE, f"{self.name} holds no accounts")
-            sent = bytes(w3.eth.send_transaction({"from": accounts[0], "to": format_address(to), "value": wei, "data": data}))
+            return str(accounts[0])
+
+    def transact_unlocked(self, to: EvmAddress, wei: int, data: bytes) -> bytes:
+        """Have the node sign with its own first account."""
+        origin = self.first_account()
+        with self.calling() as w3:
+            sent = bytes(w3.eth.send_transaction({"from": origin, "to": format_address(to), "value": wei, "data": data}))
         if self._receipt(sent)["status"] != 1:
             raise RemoteProtocolError(ErrorCode.TRANSACTION_FAILED, f"0x{sent.hex()} reverted")
         return sent
@@ -362,14 +372,13 @@ class _Rpc:
         return self._w3
 
     def _receipt(self, sent: bytes) -> Any:
-        from hexbytes import HexBytes
         from web3.exceptions import TransactionNotFound
 
         deadline = time.monotonic() + RECEIPT_TIMEOUT_S
         while time.monotonic() < deadline:
             try:
                 with self.calling() as w3, suppress(TransactionNotFound):
-                    return w3.eth.get_transaction_receipt(HexBytes(sent))
+                    return w3.eth.get_transaction_receipt(sent)
             except RetrievalError as error:
                 raise RemoteProtocolError(error.code, f"0x{sent.hex()} was sent and may have been mined; then: {error.detail}") from error
             time.sleep(RECEIPT_POLL_S)

@@ -27,10 +27,13 @@ no. message               from         says
 14  Error                 either, last the session is over
 15  Present               client       a channel: its config and the SessionKey that lets this client spend from it
 16  ChannelStatus         provider     what the provider knows of a channel
+17  TermsQuery            client       what a channel with this provider must be
+18  Terms                 provider     exactly that; or that nothing here is paid for on a chain
 === ===================== ============ =========================================================================================
 
 ``Present`` and ``ChannelStatus`` are not in the first sketch of the protocol, where the first Accept carried the channel. Apart, the
-provider can look at the chain before there is a deal, and no chain call ever stands between an Accept and its first block.
+provider can look at the chain before there is a deal, and no chain call ever stands between an Accept and its first block. Nor are
+``TermsQuery`` and ``Terms``: quotes say the same, but a quote needs content, and a channel can be funded before anything is wanted.
 """
 
 from __future__ import annotations
@@ -261,7 +264,7 @@ class SignedDone(Signed):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Refuse:
-    """This query, deal or channel will not be served."""
+    """This query, deal or channel will not be served. At most one of the last four fields says which."""
 
     code: int = wire(1, _code)
     detail: str = wire(2, text(DETAIL_MAX))
@@ -269,6 +272,8 @@ class Refuse:
     query_id: int | None = wire(4, uint(), optional=True)
     deal_id: bytes | None = wire(5, _deal_id, optional=True)
     channel_id: bytes | None = wire(6, _digest, optional=True)
+    quote_digest: bytes | None = wire(7, _digest, optional=True)
+    """What an Accept named that the provider does not know: it cannot tell which deal that would have been."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -331,9 +336,22 @@ class ChannelStatus:
     channel: KnownChannel = wire(1, nested(KnownChannel))
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TermsQuery:
+    """Asks for Terms. Empty: there is one answer, whoever asks."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Terms:
+    """Answer to TermsQuery. Not signed: the session says who speaks, and a channel that turns out unusable gives its deposit back."""
+
+    settlement: Settlement | None = wire(1, nested(Settlement), optional=True)
+    """None where the provider is on no chain and sells nothing."""
+
+
 Message = (
     Hello | Query | SignedQuote | Accept | Payment | SignedDone | Refuse | Cancel
-    | Pause | Resume | Ping | Pong | Error | Present | ChannelStatus
+    | Pause | Resume | Ping | Pong | Error | Present | ChannelStatus | TermsQuery | Terms
 )  # fmt: skip
 
 
@@ -356,6 +374,8 @@ class FrameType(IntEnum):
     ERROR = 14
     PRESENT = 15
     CHANNEL_STATUS = 16
+    TERMS_QUERY = 17
+    TERMS = 18
 
 
 MESSAGE_OF_TYPE: Final[Mapping[int, type[Message]]] = {
@@ -374,6 +394,8 @@ MESSAGE_OF_TYPE: Final[Mapping[int, type[Message]]] = {
     FrameType.ERROR: Error,
     FrameType.PRESENT: Present,
     FrameType.CHANNEL_STATUS: ChannelStatus,
+    FrameType.TERMS_QUERY: TermsQuery,
+    FrameType.TERMS: Terms,
 }
 TYPE_OF_MESSAGE: Final = {message: frame_type for frame_type, message in MESSAGE_OF_TYPE.items()}
 

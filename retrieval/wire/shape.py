@@ -184,7 +184,7 @@ class _Layouts(dict[type[Any], _Layout]):
         rows = sorted((_row(declared) for declared in fields(cls)), key=lambda row: row[0])
         keys = frozenset(row[0] for row in rows)
         assert len(keys) == len(rows), f"{cls.__name__} uses a key twice"
-        assert max(keys) <= cbor.KEY_MAX, f"{cls.__name__} uses a key above {cbor.KEY_MAX}"
+        assert max(keys, default=0) <= cbor.KEY_MAX, f"{cls.__name__} uses a key above {cbor.KEY_MAX}"
         layout = self[cls] = _Layout(tuple(rows), keys)
         return layout
 
