@@ -45,34 +45,31 @@ class DevchainServer:
         self._port: Final = port
         self._state: Final = state
         self._worker: Final = ThreadPoolExecutor(max_workers=1, thread_name_prefix="devchain")
-        self._runner: web.AppRunner | None = None
+        self._resources: Final = contextlib.AsyncExitStack()
         self.rpc = ""
 
     async def __aenter__(self) -> DevchainServer:
         """Raises ``LocalProtocolError``: ``usage`` when the port is taken, and what `ChainDatabase` and `DevelopmentChain` raise."""
-        self._database = await self._in_worker(ChainDatabase, self._state)
-        self._chain = await self._in_worker(DevelopmentChain, self._database)
-        application = web.Application(client_max_size=REQUEST_SIZE_MAX)
-        application.router.add_post("/", self._post)
-        self._runner = web.AppRunner(application, access_log=None)
-        await self._runner.setup()
-        site = web.TCPSite(self._runner, HOST, self._port)
-        try:
-            await site.start()
-        except OSError as error:
-            await self._close()
-            raise LocalProtocolError(ErrorCode.USAGE, f"port {self._port} of {HOST} cannot be taken: {error.strerror}") from error
-        self.rpc = f"http://{HOST}:{self._runner.addresses[0][1]}"
+        async with contextlib.AsyncExitStack() as opened:
+            opened.callback(self._worker.shutdown)
+            database = await self._in_worker(ChainDatabase, self._state)
+            opened.push_async_callback(self._in_worker, database.close)
+            self._chain = await self._in_worker(DevelopmentChain, database)
+            application = web.Application(client_max_size=REQUEST_SIZE_MAX)
+            application.router.add_post("/", self._post)
+            runner = web.AppRunner(application, access_log=None)
+            await runner.setup()
+            opened.push_async_callback(runner.cleanup)
+            try:
+                await web.TCPSite(runner, HOST, self._port).start()
+            except OSError as error:
+                raise LocalProtocolError(ErrorCode.USAGE, f"port {self._port} of {HOST} cannot be taken: {error.strerror}") from error
+            self.rpc = f"http://{HOST}:{runner.addresses[0][1]}"
+            self._resources.push_async_exit(opened.pop_all())
         return self
 
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        await self._close()
-
-    async def _close(self) -> None:
-        if self._runner is not None:
-            await self._runner.cleanup()
-        await self._in_worker(self._database.close)
-        self._worker.shutdown()
+        await self._resources.aclose()
 
     async def _in_worker(self, function: Any, *arguments: Any) -> Any:
         return await asyncio.get_running_loop().run_in_executor(self._worker, function, *arguments)
@@ -138,15 +135,17 @@ class RunningDevchain:
 
     def _run(self) -> None:
         with contextlib.closing(self._loop):
-            self._loop.run_until_complete(self._serve())
+            try:
+                self._loop.run_until_complete(self._serve())
+            except Exception as error:
+                if self._ready.done():
+                    raise
+                self._ready.set_exception(error)  # it is raised where the chain was started
 
     async def _serve(self) -> None:
-        try:
-            async with DevchainServer(port=self._port, state=self._state) as server:
-                self._ready.set_result(server.rpc)
-                await self._stopping.wait()
-        except LocalProtocolError as error:
-            self._ready.set_exception(error)
+        async with DevchainServer(port=self._port, state=self._state) as server:
+            self._ready.set_result(server.rpc)
+            await self._stopping.wait()
 
 
 def start(*, port: int = 0, state: Path | None = None) -> RunningDevchain:

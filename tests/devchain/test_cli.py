@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import pty
@@ -16,6 +17,7 @@ from typing import Any
 import pytest
 from chain_fixture import rpc
 
+from retrieval.devchain.database import ChainDatabase
 from retrieval.errors import Exit
 from retrieval.payment.chain import DEVCHAIN
 
@@ -75,7 +77,7 @@ def test_a_state_file_in_use_or_of_another_kind_ends_with_the_reason(tmp_path: P
     text = tmp_path / "notes.txt"
     text.write_text("not a chain\n" * 100)
     held = tmp_path / "chain.state"
-    with running("--state", str(held)):
+    with contextlib.closing(ChainDatabase(held)):
         for path, status, words in ((held, Exit.INTERNAL, "locked"), (text, Exit.USAGE, "not a database")):
             done = subprocess.run([*PROGRAM, "--port", "0", "--state", str(path)], capture_output=True, text=True, timeout=60, check=False)
             assert (done.returncode, done.stdout) == (status, "")
