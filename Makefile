@@ -6,7 +6,7 @@
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-export PYTHON
+export PYTHON FILE
 
 BIN := .venv/bin
 BUILD_INPUTS := setup.py pyproject.toml $(wildcard retrieval/_native/*.c retrieval/_native/core/*.[ch])
@@ -23,7 +23,7 @@ help:  ## Show this list
 
 .PHONY: demo
 demo: .venv/.demo .venv/.project  ## Sell, buy, settle and check one retrieval on this machine
-	@$(BIN)/python -m retrieval.devchain.demo $(if $(FILE),"$(FILE)")
+	@$(BIN)/python -m retrieval.devchain.demo $${FILE:+"$$FILE"}
 
 # Without a compiler there is one run, of everything; where CI is set, that is a failure instead.
 .PHONY: test
