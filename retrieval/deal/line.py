@@ -76,11 +76,22 @@ class CreditLine:
     def write_off(self, n_bytes: int) -> None:
         """Forgive what was sent and lost on the way. Raises ``RemoteProtocolError(debt_outstanding)`` above one first window."""
         if n_bytes and self.written_off_bytes + n_bytes > self.window_first:
-            raise RemoteProtocolError(
-                ErrorCode.DEBT_OUTSTANDING,
-                f"{n_bytes} bytes were sent and never paid, {self.written_off_bytes} before them; {self.window_first} are forgiven",
-            )
+            raise self._debt(n_bytes)
         self.written_off_bytes += n_bytes
+
+    def require_no_debt(self) -> None:
+        """Raises ``RemoteProtocolError(debt_outstanding)`` when deals that ended took more than a window with them.
+
+        What a deal leaves unpaid at its end counts without limit, so without this a client could take a window, cancel, and begin anew.
+        """
+        if self.written_off_bytes > self.window:
+            raise self._debt(0)
+
+    def _debt(self, n_bytes: int) -> RemoteProtocolError:
+        return RemoteProtocolError(
+            ErrorCode.DEBT_OUTSTANDING,
+            f"{n_bytes} bytes were sent and never paid, {self.written_off_bytes} before them; {self.window_first} are forgiven",
+        )
 
     def settle_debts(self, except_deal: DealId | None = None) -> None:
         """Before a deal begins, write off what deals that were cut off still owe, or refuse."""

@@ -349,6 +349,7 @@ class ProviderSession:
             raise RemoteProtocolError(ErrorCode.INVALID_CURSOR, "a new deal begins at 0")
         line = self._line_for(quote, acceptance, now)
         line.require_open()
+        line.require_no_debt()
         line.settle_debts()
         agreed = DealRecord(
             selection=offered.selection,
@@ -396,9 +397,12 @@ class ProviderSession:
             if sale in self._turns and acceptance == sale.acceptance:
                 return NOTHING
             step += self._cut(sale)
-        sale.line.require_open()
-        sale.line.settle_debts(except_deal=sale.deal_id)
-        sale.set_out(acceptance.cursor)
+        try:
+            sale.line.require_open()
+            sale.line.settle_debts(except_deal=sale.deal_id)
+            sale.set_out(acceptance.cursor)
+        except RemoteProtocolError as error:
+            return step + self._refusal(error, deal_id=sale.deal_id)
         sale.lifecycle.advance(SaleEvent.TAKEN_UP)
         if sale not in self._turns:
             self._turns.append(sale)

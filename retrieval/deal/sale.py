@@ -58,7 +58,7 @@ class Sale:
         self.walk: Walk | None = None
         self._to_skip = 0
         self._stepped = 0
-        self._lost_from = 0
+        self._stepped_bytes = 0
         self.held: tuple[Cid, bytes] | None = None
 
     @property
@@ -101,10 +101,9 @@ class Sale:
         self.walk = Walk(Cid(selection.root), path=selection.path, scope=Scope(selection.scope))
         self._to_skip = self.quote.cursor + cursor
         self._stepped = 0
-        self._lost_from = self.sent_bytes
+        self._stepped_bytes = 0
         self.held = None
         self.in_flight.clear()
-        self.sent_bytes = 0
         self.accumulator = Accumulator()
         if self._to_skip == 0:
             self._arrive()
@@ -124,21 +123,22 @@ class Sale:
                 self.accumulator.append(cid)
             else:
                 self.in_flight.append(Sent(cid, size))
-                self._check_claimed()
-            self.sent_bytes += size
+                self._check_claimed(size)
+            self._stepped_bytes += size
         self._stepped += 1
         if self._stepped == self._to_skip:
             self._arrive()
         elif self.walk.done:
             raise RemoteProtocolError(ErrorCode.INVALID_CURSOR, "it lies behind the selection's end")
 
-    def _check_claimed(self) -> None:
-        if self.sent_bytes - self.position.n_bytes > self.quote.window_max or len(self.in_flight) > IN_FLIGHT_BLOCKS_MAX:
+    def _check_claimed(self, size: int) -> None:
+        if self._stepped_bytes + size - self.position.n_bytes > self.quote.window_max or len(self.in_flight) > IN_FLIGHT_BLOCKS_MAX:
             raise RemoteProtocolError(ErrorCode.INVALID_CURSOR, "it claims more unpaid blocks than a window holds")
 
     def _arrive(self) -> None:
-        """The client's position is reached: what was sent beyond it was lost on the way."""
-        self.line.write_off(max(0, self._lost_from - max(self.sent_bytes, self.released_bytes)))
+        """The client's position is reached: what was sent beyond it was lost on the way, and is owed until it is forgiven."""
+        self.line.write_off(max(0, self.sent_bytes - self._stepped_bytes))
+        self.sent_bytes = self._stepped_bytes
         assert self.sent_bytes >= self.position.n_bytes, "receipted blocks weigh less than their receipt says"
 
     # sending
