@@ -6,7 +6,10 @@ import re
 from functools import cache
 from typing import Any
 
+import pytest
 from eth_abi import decode, encode
+
+pytest.importorskip("pyrevm", reason="pyrevm has no wheels for Python 3.13")
 from pyrevm import EVM, AccountInfo, BlockEnv, CfgEnv, Env
 
 from retrieval.devchain.genesis import CONTRACTS
