@@ -94,7 +94,9 @@ class Hello:
     required: tuple[str, ...] = wire(2, many(text(CAPABILITY_MAX), CAPABILITIES_MAX))
     optional: tuple[str, ...] = wire(3, many(text(CAPABILITY_MAX), CAPABILITIES_MAX))
     deals_max: int = wire(4, uint(1024, least=1))
+    """Deals that this side keeps open on one session."""
     agent: str = wire(5, text(AGENT_MAX))
+    """Name and version of the program, for logs."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,8 +105,11 @@ class Selection:
 
     root: bytes = wire(1, _cid)
     path: tuple[str, ...] = wire(2, many(text(PATH_SEGMENT_MAX), PATH_SEGMENTS_MAX))
+    """Names below the root, the outermost first."""
     scope: int = wire(3, uint(2))
+    """A ``Scope``."""
     range_start: int | None = wire(4, _count, optional=True)
+    """With ``range_end`` the first and last byte of a file, as ``entity-bytes`` of IPIP-402; no scope of version 1.0 takes them."""
     range_end: int | None = wire(5, _count, optional=True)
 
     @property
@@ -136,12 +141,14 @@ class Settlement:
     contract: bytes = wire(2, _address)
     token: bytes = wire(3, _address)
     collector: bytes = wire(4, _address)
+    """The contract that moves a deposit by the payer's signature (ERC-3009)."""
     receiver: bytes = wire(5, _address)
     receiver_authorizer: bytes = wire(6, _address)
     withdraw_delay_min_s: int = wire(7, uint(DELAY_MAX_S))
     withdraw_delay_max_s: int = wire(8, uint(DELAY_MAX_S))
     deposit_min: int = wire(9, shape.amount)
     confirmations: int = wire(10, uint(10_000))
+    """Blocks on top of a deposit's before it counts."""
     decimals: int = wire(11, uint(36))
     symbol: str = wire(12, text(16))
 
@@ -161,8 +168,10 @@ class KnownChannel:
 
     channel_id: bytes = wire(1, _digest)
     balance: int = wire(2, shape.amount)
+    """Deposits the contract holds for it; claims do not reduce it."""
     best: VoucherFields | None = wire(3, nested(VoucherFields), optional=True)
     reserved: int = wire(4, shape.amount)
+    """Prices of the windows that are open."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -173,9 +182,12 @@ class Quote:
     query_id: int = wire(2, uint())
     selection_digest: bytes = wire(3, _digest)
     hellos_digest: bytes = wire(4, _digest)
+    """SHA-256 of the client's Hello body and the provider's, so that nobody in the middle can strip a flag unnoticed."""
     nonce: bytes = wire(5, blob(16))
+    """Random, so that no two deals have one id."""
     client_peer: bytes = wire(6, blob(PEER_ID_SIZE))
     cursor: int = wire(7, _count)
+    """As in the Query: the deal begins behind these blocks."""
     price_per_gib: int = wire(8, shape.amount)
     flat_fee: int = wire(9, shape.amount)
     n_bytes: int = wire(10, _count)
@@ -183,11 +195,16 @@ class Quote:
     exact: bool = wire(12, flag)
     """Whether ``n_bytes`` and ``n_blocks`` are the totals, or an upper bound."""
     amount_max: int = wire(13, shape.amount)
+    """What ``n_bytes`` cost, all in."""
     window_first: int = wire(14, uint(WINDOW_BYTES_MAX, least=1))
+    """Bytes that may be unpaid on a line that has paid nothing yet."""
     window_max: int = wire(15, uint(WINDOW_BYTES_MAX, least=1))
+    """Bytes that may ever be unpaid."""
     pay_interval: int = wire(16, uint(WINDOW_BYTES_MAX, least=1))
+    """Verified unpaid bytes that call for a payment."""
     lifetime_s: int = wire(17, _seconds)
     settlement: Settlement | None = wire(18, nested(Settlement), optional=True)
+    """None where the deal is free."""
     channel: KnownChannel | None = wire(19, nested(KnownChannel), optional=True)
     block_size_max: int = wire(20, uint(BLOCK_SIZE_MAX, least=1))
 
