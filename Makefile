@@ -14,8 +14,10 @@ SANITIZED := build/sanitized
 
 TESTS ?= tests
 PYTEST := $(BIN)/pytest -n 2 --dist loadfile
-# What starts processes or chains goes through the C extension or past it: once is enough.
-FAST := --ignore=tests/e2e --ignore=tests/devchain -m "not slow"
+# Chains, processes and C of their own are the same with and without the extension: a second run leaves them out, but for the demo.
+ONCE := $(filter-out tests/e2e/test_demo.py,$(wildcard tests/e2e/test_*.py)) tests/devchain tests/native/test_core.py \
+	$(wildcard tests/payment/test_contracts*.py) tests/payment/test_evm.py tests/payment/test_x402_contract.py
+SECOND_RUN := $(if $(filter tests,$(TESTS)),$(addprefix --ignore=,$(ONCE)))
 
 .PHONY: help
 help:  ## Show this list
@@ -27,9 +29,9 @@ demo: .venv/.demo .venv/.project  ## Sell, buy, settle and check one retrieval o
 
 # Without a compiler there is one run, of everything; where CI is set, that is a failure instead.
 .PHONY: test
-test: .venv/.test .venv/.project  ## Run the tests with the C extension, then the fast ones without
+test: .venv/.test .venv/.project  ## Run the tests with the C extension, then without
 	@if [ -n "$$CI" ] || compgen -G 'retrieval/_native/_core*.so' >/dev/null; then \
-		RETRIEVAL_NATIVE=require $(PYTEST) $(TESTS) && RETRIEVAL_NATIVE=off $(PYTEST) $(FAST) $(TESTS); \
+		RETRIEVAL_NATIVE=require $(PYTEST) $(TESTS) && RETRIEVAL_NATIVE=off $(PYTEST) $(SECOND_RUN) $(TESTS); \
 	else \
 		echo '[test] the C extension is not built: testing the pure-Python path alone' >&2; \
 		RETRIEVAL_NATIVE=off $(PYTEST) $(TESTS); \
@@ -45,12 +47,12 @@ check: .venv/.test .venv/.project  ## Lint, formatting, types, and who imports w
 # Python itself is not sanitized, so the runtimes are loaded first, and what it never frees is no leak of ours. The sanitizers
 # refuse libraries that bind their own symbols first, as pycryptodome's do unless told otherwise.
 .PHONY: sanitize
-sanitize: .venv/.test  ## Run the fast tests with the C extension under ASan and UBSan
+sanitize: .venv/.test  ## Run the tests with the C extension under ASan and UBSan
 	@mkdir -p $(SANITIZED)
 	RETRIEVAL_SANITIZE=1 $(BIN)/python setup.py --quiet build --build-lib $(SANITIZED)/lib --build-temp $(SANITIZED)/temp
 	LD_PRELOAD="$$($(CC) -print-file-name=libasan.so) $$($(CC) -print-file-name=libubsan.so)" \
 	ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1 PYTHONMALLOC=malloc PYCRYPTODOME_DISABLE_DEEPBIND=1 \
-	PYTHONPATH=$(SANITIZED)/lib RETRIEVAL_NATIVE=require $(PYTEST) $(FAST) $(TESTS)
+	PYTHONPATH=$(SANITIZED)/lib RETRIEVAL_NATIVE=require $(PYTEST) $(SECOND_RUN) $(TESTS)
 
 .PHONY: clean
 clean:  ## Remove what was built and cached; `rm -rf .venv` forgets the environment too
