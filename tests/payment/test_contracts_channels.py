@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from contract_vm import START, ContractVm, Reverted, claim_row, config_tuple, function_of, id_of, sign_batch
+from contract_vm import READER, START, ContractVm, Reverted, claim_row, config_tuple, function_of, id_of, sign_batch
 from eth_abi import encode
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -207,6 +207,12 @@ def test_a_claim_at_or_below_what_is_claimed_changes_nothing(funded: ContractVm)
     claim(funded, [claim_row(CONFIG, 300, hot)])
     claim(funded, [claim_row(CONFIG, 300, hot), claim_row(CONFIG, 200, hot), claim_row(CONFIG, 900, hot, take=0)])
     assert funded.channel(CONFIG) == (1_000, 300)
+
+
+def test_a_later_voucher_credits_the_receiver_with_the_difference(funded: ContractVm) -> None:
+    for amount in (300, 500):
+        claim(funded, [claim_row(CONFIG, amount, hot)])
+        assert funded.call(READER, "channels", "receivers", receiver.address, DEVCHAIN.token) == (amount, 0)
 
 
 def test_no_more_is_claimed_than_was_signed_or_deposited(funded: ContractVm) -> None:
