@@ -3,32 +3,39 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 import trio
 
-from retrieval.cid import format_cid, parse_cid
-from retrieval.dag.exporter import Exported, check_target, export
-from retrieval.dag.walk import Walk
-from retrieval.deal import fold
-from retrieval.deal.records import OutcomeRecord
+from retrieval.cid import format_cid
+from retrieval.dag.exporter import check_target, export
+from retrieval.dag.walk import read
 from retrieval.errors import ErrorCode, LocalProtocolError
-from retrieval.home import Home
+from retrieval.home import Home, file_error
+from retrieval.payment.evm import EvmChain
 from retrieval.settings import load
 from retrieval.store.blocks import BlockStore
+from retrieval.store.car import write_car
 from retrieval.store.lmdb import LmdbBlockStore
 from retrieval.transport.libp2p import open_host, parse_address
 from retrieval.transport.writer import JournalWriter, steady_clock
-from retrieval.wire.messages import Scope
 
 from .config import ClientSettings
+from .content import Held, drop, held_of, keep
 from .fetch import Fetch, Progress, Wanted
-from .wallet import open_wallet
+from .receipts import bundle_of, receipt_status
+from .source import Source
+from .unwrap import one_error
+from .wallet import Wallet, open_wallet_in_turn
 
-PROGRAM = "retrieval-client"
+PROGRAM: Final = "retrieval-client"
+
+OnProgress = Callable[[Progress], None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,20 +46,39 @@ class Retrieval:
     path: str | None
     """Where the content was written; None when it was left in the store."""
     bytes: int
-    """Of the file, or of all files of the directory."""
+    """Of the file, of all files of the directory, or of the CAR; of all blocks where nothing was written."""
     blocks: int
     verified: bool
     paid: int
-    """For the deal in all, earlier sessions included."""
+    """For its deals in all, earlier sessions included; 0 when everything was here already."""
     receipt_verified: bool
+    """Whether every deal of it left a receipt with the provider's countersignature that checks without chain, network or blocks."""
     ttfb_ms: float | None
-    """From the call to the first verified block; None when everything was here already."""
+    """From the call to the first verified block, less ``channel_open_ms``; None when no block had to come."""
     seconds: float
     deal_id: str | None
+    """The last deal of it; None when there was none."""
     resumed_bytes: int
-    """Already here when the call began: not fetched, not paid again."""
+    """Of blocks, already here when the call began: not fetched, not paid again."""
     channel_open_ms: float
     """Spent on the chain before the transfer, not part of it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Order:
+    """What one call is to do."""
+
+    source: Source
+    provider: str
+    """Multiaddr with ``/p2p/``."""
+    out: Path | None
+    """Where to write; None leaves the blocks in the store."""
+    as_car: bool = False
+    keep: bool = False
+    spend_max: int | None = None
+    """None leaves it to the wallet's ``per_fetch``, which also caps it."""
+    timeout_s: float | None = None
+    """None takes ``fetch.timeout``."""
 
 
 def get(
@@ -64,18 +90,20 @@ def get(
     home: str | os.PathLike[str] | None = None,
     timeout_s: float | None = None,
     keep: bool = False,
-    on_progress: Callable[[Progress], None] = lambda progress: None,
+    on_progress: OnProgress = lambda progress: None,
 ) -> Retrieval:
-    """Fetch ``cid`` (optionally ``cid/path``) from the provider at a multiaddr, for at most ``max_spend``.
+    """Fetch ``cid`` (or ``cid/path``) from the provider at a multiaddr, for at most ``max_spend``.
 
-    ``max_spend`` is in the token's smallest unit; 0 leaves it to the wallet's ``per_fetch``. With ``out`` the file or directory is
-    written there; without it the blocks stay in the home's store. Raises ``RetrievalError``.
+    ``max_spend`` is in the token's smallest unit, over all deals of this call; 0 leaves it to the wallet's ``per_fetch``, and no figure
+    lifts it above that. With ``out`` the file or directory is written there, and its blocks are dropped unless ``keep``; without it
+    they stay in the home's store, kept. Raises ``RetrievalError``, never a group of exceptions.
     """
 
     async def run() -> Retrieval:
         return await aget(cid, provider, out=out, max_spend=max_spend, home=home, timeout_s=timeout_s, keep=keep, on_progress=on_progress)
 
-    return trio.run(run)
+    with one_error():
+        return trio.run(run)
 
 
 async def aget(
@@ -87,79 +115,91 @@ async def aget(
     home: str | os.PathLike[str] | None = None,
     timeout_s: float | None = None,
     keep: bool = False,
-    on_progress: Callable[[Progress], None] = lambda progress: None,
+    on_progress: OnProgress = lambda progress: None,
 ) -> Retrieval:
     """``get`` for Trio."""
-    clock = steady_clock()
-    began = clock()
-    place = Home.locate(PROGRAM, home, os.environ).require()
-    settings, _ = load(ClientSettings, place.config_path, os.environ, {})
-    root_text, *path = cid.removeprefix("ipfs://").removeprefix("/ipfs/").strip("/").split("/")
-    target = Path(out) if out is not None else None
-    if target is not None:
-        await trio.to_thread.run_sync(check_target, target)
-    wanted = Wanted(
-        root=parse_cid(root_text),
-        path=tuple(path),
-        scope=Scope.ALL,
-        provider=parse_address(provider).peer_id,
-        address=provider,
-        spend_max=_spend_max(max_spend, settings),
-        timeout_s=timeout_s if timeout_s is not None else settings.fetch.timeout,
-    )
-    opening = open_wallet(place, settings, command=f"{PROGRAM} get", now=clock())
-    wallet = await trio.to_thread.run_sync(opening.__enter__)
-    try:
-        with closing(LmdbBlockStore(place.blocks_path, bytes_max=settings.store.bytes_max)) as store:
-            async with trio.open_nursery() as nursery, open_host(wallet.peer_key.seed) as host:
-                writer = JournalWriter(wallet.journal, clock)
-                nursery.start_soon(writer.run)
-                fetch = Fetch(host, wallet, store, writer, wanted, clock=clock, on_progress=on_progress)
-                await fetch.run()
-                nursery.cancel_scope.cancel()
-            progress = fetch.progress
-            exported = await trio.to_thread.run_sync(_write_out, store, wanted, target, keep)
-            ended = fold.get(wallet.state, OutcomeRecord, progress.deal_id) if progress.deal_id else None
-    finally:
-        opening.__exit__(None, None, None)
-    return Retrieval(
-        root=format_cid(wanted.root),
-        path=str(target) if target is not None else None,
-        bytes=exported.file_bytes if exported is not None else progress.verified_bytes,
-        blocks=progress.n_blocks,
-        verified=True,
-        paid=sum(progress.paid.values()),
-        receipt_verified=ended is not None and ended.done is not None,
-        ttfb_ms=None if progress.first_verified_at is None else round((progress.first_verified_at - began) * 1000, 1),
-        seconds=round(clock() - began, 3),
-        deal_id=progress.deal_id.hex() if progress.deal_id else None,
-        resumed_bytes=progress.resumed_bytes,
-        channel_open_ms=round(progress.channel_open_s * 1000, 1),
-    )
-
-
-def _spend_max(max_spend: int, settings: ClientSettings) -> int:
-    """The lower of what the caller and the wallet's owner allow."""
-    per_fetch = settings.wallet.per_fetch
     if max_spend < 0:
         raise LocalProtocolError(ErrorCode.INVALID_AMOUNT, "a budget is not negative")
-    return min(max_spend, per_fetch) if max_spend else per_fetch
+    order = Order(
+        source=Source.parse(cid),
+        provider=provider,
+        out=Path(out) if out is not None else None,
+        keep=keep or out is None,
+        spend_max=max_spend or None,
+        timeout_s=timeout_s,
+    )
+    return await retrieve(Home.locate(PROGRAM, home, os.environ), order, on_progress=on_progress)
 
 
-def _write_out(store: BlockStore, wanted: Wanted, target: Path | None, keep: bool) -> Exported | None:
-    if target is None:
-        return None
-    walk = Walk(wanted.root, wanted.path, wanted.scope)
-    cids = []
-    while walk.expected is not None:
-        cids.append(walk.expected)
-        payload = store.get(walk.expected) if walk.needs_payload else None
-        if payload is not None:
-            walk.advance(payload)
-        else:
-            walk.skip(store.size(walk.expected) or 0)
-    assert walk.terminal is not None
-    exported = export(store, walk.terminal, target)
-    if not keep:
-        store.delete_many(cids)
-    return exported
+async def retrieve(home: Home, order: Order, *, on_progress: OnProgress = lambda progress: None) -> Retrieval:
+    """Carry out an order. Raises ``RetrievalError``."""
+    clock = steady_clock()
+    began = clock()
+    settings, _ = load(ClientSettings, home.require().config_path, os.environ, {})
+    if order.out is not None:
+        await trio.to_thread.run_sync(check_target, order.out)
+    per_fetch = settings.wallet.per_fetch
+    wanted = Wanted(
+        source=order.source,
+        provider=parse_address(order.provider),
+        spend_max=per_fetch if order.spend_max is None else min(order.spend_max, per_fetch),
+        timeout_s=settings.fetch.timeout if order.timeout_s is None else order.timeout_s,
+    )
+    with one_error():
+        async with open_wallet_in_turn(home, settings, command=f"{PROGRAM} get", now=began) as wallet:
+            with closing(LmdbBlockStore(home.blocks_path, bytes_max=settings.store.bytes_max)) as store:
+                async with trio.open_nursery() as nursery, open_host(wallet.peer_key.seed) as host:
+                    writer = JournalWriter(wallet.journal, clock)
+                    nursery.start_soon(writer.run)
+                    fetch = Fetch(host, wallet, store, writer, wanted, clock=clock, open_chain=EvmChain, on_progress=on_progress)
+                    await fetch.run()
+                    nursery.cancel_scope.cancel()
+                tally = fetch.tally
+                held, n_bytes = await trio.to_thread.run_sync(_deliver, store, wallet, order)
+                receipts = [receipt_status(bundle_of(wallet.state, deal, wallet.peer_key.peer_id)) for deal in tally.spent]
+    first_s = None if tally.first_verified_at is None else tally.first_verified_at - began - tally.channel_open_s
+    return Retrieval(
+        root=format_cid(order.source.root),
+        path=str(order.out) if order.out is not None else None,
+        bytes=n_bytes,
+        blocks=held.n_blocks,
+        verified=held.complete,
+        paid=tally.spent_sum,
+        receipt_verified=bool(receipts) and all(status == "verified" for status in receipts),
+        ttfb_ms=None if first_s is None else round(first_s * 1000, 1),
+        seconds=round(clock() - began, 3),
+        deal_id=[*tally.spent][-1].hex() if tally.spent else None,
+        resumed_bytes=tally.resumed_bytes,
+        channel_open_ms=round(tally.channel_open_s * 1000, 1),
+    )
+
+
+def _deliver(store: BlockStore, wallet: Wallet, order: Order) -> tuple[Held, int]:
+    """Write what was verified where it was wanted, then keep or drop its blocks; returns it, and how many bytes were written."""
+    held = held_of(store, order.source)
+    assert held.complete
+    assert held.terminal is not None
+    n_bytes = held.n_bytes
+    if order.out is not None:
+        n_bytes = _write_car(store, order.source, order.out) if order.as_car else export(store, held.terminal, order.out).file_bytes
+    if order.keep:
+        keep(store, order.source, held)
+    else:
+        drop(store, wallet.state, held)
+    return held, n_bytes
+
+
+def _write_car(store: BlockStore, source: Source, out: Path) -> int:
+    """A CARv1 of the source's blocks in their order; it appears whole or not at all."""
+    out = out.absolute()
+    try:
+        with tempfile.NamedTemporaryFile(prefix=".retrieval-", dir=out.parent) as file:
+            write_car(file, (source.root,), read(store, source.walk()))  # type: ignore[arg-type]  # the wrapper of a binary file
+            file.flush()
+            os.fsync(file.fileno())
+            n_bytes = file.tell()
+            out.unlink(missing_ok=True)
+            os.link(file.name, out)
+    except OSError as error:
+        raise file_error(error, out) from error
+    return n_bytes

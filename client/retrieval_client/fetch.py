@@ -13,44 +13,32 @@ from typing import Final
 
 import trio
 
-from retrieval.cid import Cid
-from retrieval.dag.measure import fast_forward
-from retrieval.dag.walk import Walk
-from retrieval.deal.client import ClientSession
-from retrieval.deal.events import (
-    BlocksVerified,
-    ChannelConfirmed,
-    DealEnded,
-    Event,
-    Paid,
-    Quoted,
-    Refused,
-    SelectionVerified,
-    SessionFailed,
-)
+from retrieval.dag.walk import Walk, fast_forward
+from retrieval.deal.events import BlocksVerified, DealEnded, Event, Paid, Refused, SelectionVerified, SessionFailed
 from retrieval.deal.purchase import Purchase
 from retrieval.deal.records import Outcome
 from retrieval.deal.spending import SpendingLine
 from retrieval.errors import ErrorCode, LocalProtocolError, RemoteProtocolError, RetrievalError
-from retrieval.identity import PeerId
 from retrieval.payment.chain import Chain
-from retrieval.payment.evm import EvmChain
 from retrieval.store.blocks import BlockStore
-from retrieval.transport.libp2p import Host
-from retrieval.transport.pump import Pump
+from retrieval.transport.libp2p import Host, PeerAddress
 from retrieval.transport.writer import Clock, JournalWriter
 from retrieval.units import format_amount
-from retrieval.wire.messages import DealId, KnownChannel, Quote, Scope, Selection
+from retrieval.wire import shape
+from retrieval.wire.messages import DealId, Quote
 
-from .wallet import Wallet
+from .content import make_room
+from .conversation import DIAL_TIMEOUT_S, Conversation, as_error, converse
+from .source import Source
+from .wallet import OpenDeal, Wallet
 
-log: Final = logging.getLogger("retrieval.client")
+log: Final = logging.getLogger("retrieval_client.fetch")
 
 BACKOFF_FIRST_S: Final = 0.2
 BACKOFF_MAX_S: Final = 5.0
 DONE_WAIT_S: Final = 5.0
 """How long to wait for the countersignature when everything is verified; without it the fetch is a success all the same."""
-REQUOTES_MAX: Final = 3
+DEALS_FAILED_MAX: Final = 3
 """Deals that may fail in one fetch before it is given up: a provider that cannot keep one is not asked for ever."""
 
 TRANSIENT: Final = frozenset(
@@ -60,55 +48,65 @@ TRANSIENT: Final = frozenset(
         ErrorCode.QUOTE_TIMEOUT,
         ErrorCode.QUOTE_EXPIRED,
         ErrorCode.QUOTE_UNKNOWN,
+        ErrorCode.DEAL_UNKNOWN,
         ErrorCode.TRANSFER_TRUNCATED,
         ErrorCode.TRANSFER_STALLED,
         ErrorCode.FIRST_BLOCK_TIMEOUT,
         ErrorCode.PAYMENT_TIMEOUT,
+        ErrorCode.CHANNEL_TIMEOUT,
         ErrorCode.RATE_LIMITED,
         ErrorCode.TOO_MANY_SESSIONS,
         ErrorCode.TOO_MANY_DEALS,
         ErrorCode.SHUTTING_DOWN,
         ErrorCode.INVALID_CURSOR,
         ErrorCode.STALE_VOUCHER,
-        ErrorCode.RPC_UNAVAILABLE,
     }
 )
-"""After these the same provider is asked again, until nothing has moved for ``timeout_s``."""
+"""After these the same provider is asked again, until nothing has moved for a while. A chain that does not answer is not among them:
+nothing that was fetched waits for it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wanted:
     """What one fetch is about."""
 
-    root: Cid
-    path: tuple[str, ...] = ()
-    scope: Scope = Scope.ALL
-    provider: PeerId
-    address: str
+    source: Source
+    provider: PeerAddress
     spend_max: int
+    """For everything this fetch costs, all its deals together, in the token's smallest unit."""
     timeout_s: float
+    """How long it goes on without verified progress."""
 
-    @property
-    def selection(self) -> Selection:
-        return Selection(root=self.root, path=self.path, scope=self.scope)
 
-    def walk(self) -> Walk:
-        return Walk(self.root, self.path, self.scope)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Progress:
+    """How far a fetch is."""
+
+    verified_bytes: int
+    """Of blocks, those that were here before included."""
+    total_bytes: int | None
+    """None until there is a quote; an upper bound where the quote is one."""
+    resumed_bytes: int
+    spent: int
+    trouble: str
+    """What broke the last attempt; empty while things go well."""
 
 
 @dataclass(slots=True, kw_only=True)
-class Progress:
-    """What a fetch has done so far; shown while it runs, reported when it ends."""
+class Tally:
+    """What a fetch has come to."""
 
-    verified_bytes: int = 0
-    total_bytes: int = 0
-    n_blocks: int = 0
     resumed_bytes: int = 0
-    paid: dict[DealId, int] = field(default_factory=dict)
-    deal_id: DealId | None = None
+    verified_bytes: int = 0
+    total_bytes: int | None = None
+    spent: dict[DealId, int] = field(default_factory=dict)
+    """By deal, in the order in which this fetch met them; what earlier sessions of a deal paid included."""
     first_verified_at: float | None = None
     channel_open_s: float = 0.0
-    note: str = ""
+
+    @property
+    def spent_sum(self) -> int:
+        return sum(self.spent.values())
 
 
 class Fetch:
@@ -123,275 +121,303 @@ class Fetch:
         wanted: Wanted,
         *,
         clock: Clock,
+        open_chain: Callable[[str], Chain],
         on_progress: Callable[[Progress], None] = lambda progress: None,
     ) -> None:
+        """``open_chain`` connects to an RPC URL, and is called only where a channel must be opened or looked at."""
+        self.wallet: Final = wallet
+        self.store: Final = store
+        self.writer: Final = writer
+        self.wanted: Final = wanted
+        self.clock: Final = clock
+        self.open_chain: Final = open_chain
+        self.tally: Final = Tally()
+        self.n_failed_deals = 0
         self._host: Final = host
-        self._wallet: Final = wallet
-        self._store: Final = store
-        self._writer: Final = writer
-        self._wanted: Final = wanted
-        self._clock: Final = clock
         self._on_progress: Final = on_progress
-        self._n_failed_deals = 0
-        self._moved_at = 0.0
-        self.progress: Final = Progress()
+        self._moved_at = clock()
 
     async def run(self) -> None:
         """Return when the whole selection is in the store, verified and paid for.
 
         Raises ``RetrievalError``: the provider's refusal, our own limits, or ``transfer_stalled`` when nothing moved for ``timeout_s``.
         """
-        held = self._wanted.walk()
-        await trio.to_thread.run_sync(fast_forward, self._store, held)
-        self.progress.resumed_bytes = self.progress.verified_bytes = held.n_bytes
-        self.progress.n_blocks = held.n_blocks
-        if held.done:
-            self.progress.total_bytes = held.n_bytes
-            return
-        self._moved_at = self._clock()
-        backoff_s, seen = BACKOFF_FIRST_S, self.progress.verified_bytes
-        while True:
+        held = await self.held()
+        self.tally.resumed_bytes = self.tally.verified_bytes = held.n_bytes
+        self._moved_at = self.clock()
+        backoff_s, seen_bytes = BACKOFF_FIRST_S, self.tally.verified_bytes
+        while not (held.done and not self.open_deals()):
             try:
                 await self._attempt()
-                return
             except RetrievalError as error:
-                if error.code not in TRANSIENT:
+                if held.done:
+                    log.warning("everything is here; the provider's last word on it is not: %s", error)
+                    return
+                if error.code not in TRANSIENT or self.n_failed_deals > DEALS_FAILED_MAX:
                     raise
-                if self.progress.verified_bytes > seen:
-                    backoff_s, seen = BACKOFF_FIRST_S, self.progress.verified_bytes
+                if self.tally.verified_bytes > seen_bytes:
+                    backoff_s, seen_bytes = BACKOFF_FIRST_S, self.tally.verified_bytes
                 await self._back_off(error, max(backoff_s, error.retry_after_s or 0))
                 backoff_s = min(BACKOFF_MAX_S, backoff_s * 2)
+            else:
+                return
+            held = await self.held()
 
-    async def _back_off(self, error: RetrievalError, pause_s: float) -> None:
-        left_s = self._moved_at + self._wanted.timeout_s - self._clock()
-        if left_s <= 0:
-            stalled = f"nothing moved for {self._wanted.timeout_s:.0f} s; last: {error}"
-            raise RemoteProtocolError(ErrorCode.TRANSFER_STALLED, stalled) from error
-        log.info("trying again in %.1f s: %s", min(pause_s, left_s), error)
-        self.progress.note = str(error)
-        self._on_progress(self.progress)
-        await trio.sleep(min(pause_s, left_s))
+    async def held(self) -> Walk:
+        """The walk, past everything of the selection that is in the store."""
+        walk = self.wanted.source.walk()
+        await trio.to_thread.run_sync(fast_forward, self.store, walk)
+        return walk
+
+    def open_deals(self) -> list[OpenDeal]:
+        """Deals with this provider for this selection that have no outcome yet."""
+        selection, peer = self.wanted.source.selection, self.wanted.provider.peer_id
+        return [each for each in self.wallet.open_deals() if each.deal.peer == peer and each.deal.selection == selection]
+
+    def moved(self, event: BlocksVerified) -> None:
+        """Blocks were verified."""
+        now = self.clock()
+        self.tally.verified_bytes += event.n_bytes
+        if self.tally.first_verified_at is None:
+            self.tally.first_verified_at = now
+        self._moved_at = now
+        self.tell()
+
+    def tell(self, trouble: str = "") -> None:
+        """Show how far it is."""
+        tally = self.tally
+        self._on_progress(
+            Progress(
+                verified_bytes=tally.verified_bytes,
+                total_bytes=tally.total_bytes,
+                resumed_bytes=tally.resumed_bytes,
+                spent=tally.spent_sum,
+                trouble=trouble,
+            )
+        )
 
     async def _attempt(self) -> None:
         """One session."""
-        now = self._clock()
-        left_s = max(1.0, self._moved_at + self._wanted.timeout_s - now)
-        stream = await self._host.dial(self._wanted.address, timeout_s=min(10.0, left_s))
-        machine = ClientSession(self._wallet.peer_key, self._wanted.provider, signer=self._wallet.voucher_signer, now=self._clock())
-        machine.last_final_receipt = self._wallet.last_final_receipt(self._wanted.provider)
-        told, events = trio.open_memory_channel[Event](1 << 20)
-        pump = Pump(machine, stream, self._writer, store=self._store.put_many, clock=self._clock, on_event=told.send_nowait)
-        pump.put(machine.start())
-        failure: RetrievalError | None = None
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(pump.run)
-            try:
-                await _Attempt(self, machine, pump, events).run()
-            except RetrievalError as error:
-                failure = error
-            with trio.CancelScope(shield=True, deadline=trio.current_time() + 2):
-                pump.put(machine.closed(self._clock()))
-                await pump.ended.wait()
-            nursery.cancel_scope.cancel()
-        if failure is not None:
-            raise failure
+        left_s = max(1.0, self._moved_at + self.wanted.timeout_s - self.clock())
+        provider = self.wanted.provider
+        conversing = converse(
+            self._host,
+            provider,
+            self.wallet.peer_key,
+            signer=self.wallet.voucher_signer,
+            writer=self.writer,
+            store=self.store.put_many,
+            clock=self.clock,
+            dial_timeout_s=min(DIAL_TIMEOUT_S, left_s),
+            last_final_receipt=self.wallet.last_final_receipt(provider.peer_id),
+        )
+        async with conversing as conversation:
+            await _Attempt(self, conversation).run()
 
-    def moved(self, event: BlocksVerified) -> None:
-        progress, now = self.progress, self._clock()
-        progress.verified_bytes += event.n_bytes
-        progress.n_blocks += event.n_blocks
-        progress.note = ""
-        if progress.first_verified_at is None:
-            progress.first_verified_at = now
-        self._moved_at = now
-        self._on_progress(progress)
+    async def _back_off(self, error: RetrievalError, pause_s: float) -> None:
+        left_s = self._moved_at + self.wanted.timeout_s - self.clock()
+        if left_s <= 0:
+            stalled = f"nothing moved for {self.wanted.timeout_s:.0f} s; last: {error}"
+            raise RemoteProtocolError(ErrorCode.TRANSFER_STALLED, stalled) from error
+        log.info("trying again in %.1f s: %s", min(pause_s, left_s), error)
+        self.tell(str(error))
+        await trio.sleep(min(pause_s, left_s))
 
 
 class _Attempt:
-    """One session of a fetch, as a conversation: what we say, and what we wait for."""
+    """One session of a fetch."""
 
-    def __init__(self, fetch: Fetch, machine: ClientSession, pump: Pump, events: trio.MemoryReceiveChannel[Event]) -> None:
+    def __init__(self, fetch: Fetch, conversation: Conversation) -> None:
         self._fetch: Final = fetch
-        self._wanted: Final = fetch._wanted
-        self._wallet: Final = fetch._wallet
-        self._machine: Final = machine
-        self._pump: Final = pump
-        self._events: Final = events
+        self._wanted: Final = fetch.wanted
+        self._wallet: Final = fetch.wallet
+        self._tally: Final = fetch.tally
+        self._conversation: Final = conversation
+        self._machine: Final = conversation.machine
 
     async def run(self) -> None:
-        purchase = await self._take_up() or await self._accept()
-        self._fetch.progress.deal_id = purchase.deal_id
-        self._fetch.progress.total_bytes = purchase.quote.n_bytes + self._fetch.progress.resumed_bytes
+        for open_deal in self._fetch.open_deals():
+            if await self._go_on(open_deal):
+                return
+        if not (await self._fetch.held()).done:
+            await self._receive(await self._accept())
+
+    # a deal that was cut off
+
+    async def _go_on(self, open_deal: OpenDeal) -> bool:
+        """Bring an open deal to its end; False when it had to be given up."""
+        now = self._fetch.clock()
+        purchase = await self._restore(open_deal)
+        if purchase is None or not purchase.may_resume:
+            await self._give_up(open_deal, ErrorCode.QUOTE_EXPIRED, "blocks it was paid for are no longer here")
+            return False
+        self._tally.spent[purchase.deal_id] = purchase.paid.deal_amount
+        if purchase.walk.done and not purchase.is_unpaid and await self._ask_done(purchase):
+            return True
+        if open_deal.deal.expires_ms <= now * 1000:
+            await self._give_up(open_deal, ErrorCode.QUOTE_EXPIRED, "it was not taken up in time")
+            return False
+        self._check_budget(purchase.quote, except_deal=purchase.deal_id)
+        self._tally.total_bytes = purchase.walk.n_bytes - purchase.verified_bytes + purchase.quote.n_bytes
+        self._conversation.say(self._machine.take_up(purchase, now=now))
         await self._receive(purchase)
+        return True
 
-    async def _take_up(self) -> Purchase | None:
-        """Go on with an open deal for the same selection, if there is one that can be."""
-        now, clock_ms = self._fetch._clock(), self._fetch._clock() * 1000
-        for deal_id, deal, receipt in self._wallet.open_deals_with(self._wanted.provider):
-            if deal.selection != self._wanted.selection:
-                continue
-            line = self._wallet.line(deal.line_key)
-            walk = self._wanted.walk()
-            line.purchases.pop(deal_id, None)
-            quote_cursor = _cursor_of(deal.quote.body)
-            await trio.to_thread.run_sync(lambda walk=walk, cursor=quote_cursor: fast_forward(self._fetch._store, walk, cursor))
-            if walk.n_blocks < quote_cursor:
-                purchase = None
-            else:
-                purchase = Purchase.restore(deal_id, deal, receipt.receipt if receipt else None, line, walk)
-                await trio.to_thread.run_sync(self._hold, purchase)
-            if purchase is None or not purchase.may_resume or deal.expires_ms <= clock_ms:
-                await self._abandon(deal_id, purchase)
-                continue
-            self._pump.put(self._machine.take_up(purchase, now=now))
+    async def _restore(self, open_deal: OpenDeal) -> Purchase | None:
+        """The deal with all of its blocks that are still here; None where those before it are not."""
+        store, walk = self._fetch.store, self._wanted.source.walk()
+        line = self._wallet.line(open_deal.deal.line_key)
+        line.purchases.pop(open_deal.deal_id, None)
+        cursor = shape.decode(Quote, open_deal.deal.quote.body).cursor
+
+        def restore() -> Purchase | None:
+            fast_forward(store, walk, cursor)
+            if walk.n_blocks < cursor:
+                return None
+            receipt = open_deal.receipt.receipt if open_deal.receipt is not None else None
+            purchase = Purchase.restore(open_deal.deal_id, open_deal.deal, receipt, line, walk)
+            while (cid := walk.expected) is not None and (size := store.size(cid)) is not None:
+                purchase.hold(store.get(cid) if walk.needs_payload else None, size)
             return purchase
-        return None
 
-    def _hold(self, purchase: Purchase) -> None:
-        store, walk = self._fetch._store, purchase.walk
-        while (cid := walk.expected) is not None and (size := store.size(cid)) is not None:
-            purchase.hold(store.get(cid) if walk.needs_payload else None, size)
+        return await trio.to_thread.run_sync(restore)
 
-    async def _abandon(self, deal_id: DealId, purchase: Purchase | None) -> None:
-        if purchase is None:
-            return
-        step = self._machine.abandon(
-            purchase, now=self._fetch._clock(), code=ErrorCode.QUOTE_EXPIRED, detail="it could not be taken up again"
-        )
-        await self._fetch._writer.commit(step.records)
+    async def _ask_done(self, purchase: Purchase) -> bool:
+        """Ask for the countersignature of what is verified and paid; False where the provider still has the deal open."""
+        self._conversation.say(self._machine.ask_done(purchase, now=self._fetch.clock()))
+        while True:
+            match await self._conversation.hear():
+                case DealEnded():
+                    return True
+                case Refused():
+                    return False
+                case SessionFailed() as failed:
+                    raise as_error(failed)
+
+    async def _give_up(self, open_deal: OpenDeal, code: ErrorCode, detail: str) -> None:
+        log.info("deal %s is given up: %s", open_deal.deal_id.hex(), detail)
+        now = self._fetch.clock()
+        await trio.to_thread.run_sync(lambda: self._wallet.give_up(open_deal, code=code, detail=detail, now=now))
+
+    # a new deal
 
     async def _accept(self) -> Purchase:
         """Ask for a quote, judge it, and say yes."""
-        walk = self._wanted.walk()
-        await trio.to_thread.run_sync(fast_forward, self._fetch._store, walk)
+        fetch, clock = self._fetch, self._fetch.clock
+        held = await fetch.held()
         price_max = self._wallet.settings.wallet.price_max or None
-        query_id, step = self._machine.query(self._wanted.selection, walk, now=self._fetch._clock(), price_per_gib_max=price_max)
-        self._pump.put(step)
-        quoted = await self._wait_for(Quoted)
+        quoted = await self._conversation.ask_quote(self._wanted.source.selection, held, price_per_gib_max=price_max, now=clock())
         quote = quoted.quote
         self._check_budget(quote)
-        self._check_room(quote)
+        await trio.to_thread.run_sync(make_room, fetch.store, self._wallet.state, quote.n_bytes, self._wanted.source)
         line = await self._line_for(quote)
-        purchase, step = self._machine.accept(query_id, line, spend_max=self._wanted.spend_max, now=self._fetch._clock())
-        self._pump.put(step)
+        left = self._wanted.spend_max - self._tally.spent_sum
+        purchase, step = self._machine.accept(quoted.query_id, line, spend_max=left, now=clock())
+        self._tally.total_bytes = held.n_bytes + quote.n_bytes
+        self._tally.spent[purchase.deal_id] = 0
+        self._conversation.say(step)
         return purchase
 
-    def _check_budget(self, quote: Quote) -> None:
-        """Before anything is signed."""
-        limit = self._wanted.spend_max
-        if quote.amount_max > limit:
-            decimals = quote.settlement.decimals if quote.settlement else 6
-            asked, allowed = (format_amount(amount, decimals=decimals) for amount in (quote.amount_max, limit))
-            raise LocalProtocolError(ErrorCode.OVER_BUDGET, f"it may cost {asked}, the limit is {allowed}")
-
-    def _check_room(self, quote: Quote) -> None:
-        """Content that would not fit is refused before it is paid for."""
-        store = self._fetch._store
-        if store.bytes_used() + quote.n_bytes > store.bytes_max:
-            raise LocalProtocolError(
-                ErrorCode.STORE_FULL, f"{quote.n_bytes} bytes are coming, {store.bytes_max - store.bytes_used()} are free"
-            )
+    def _check_budget(self, quote: Quote, *, except_deal: DealId | None = None) -> None:
+        """Before anything is signed: this deal at its worst, and what the other deals of this fetch cost."""
+        spent = sum(amount for deal, amount in self._tally.spent.items() if deal != except_deal)
+        if spent + quote.amount_max <= self._wanted.spend_max:
+            return
+        decimals = quote.settlement.decimals if quote.settlement else 0
+        asked, paid, limit = (format_amount(n, decimals=decimals) for n in (quote.amount_max, spent, self._wanted.spend_max))
+        before = f" on top of {paid} paid already" if spent else ""
+        raise LocalProtocolError(ErrorCode.OVER_BUDGET, f"it may cost {asked}{before}, and {limit} is the limit; nothing was signed")
 
     async def _line_for(self, quote: Quote) -> SpendingLine:
         """The channel to pay on, known to the provider and agreed on what was paid before."""
-        settlement = quote.settlement
-        if settlement is None:
-            return self._wallet.line(self._wanted.provider)
-        line = self._wallet.channel_with(self._wanted.provider, settlement)
+        wallet, now = self._wallet, self._fetch.clock()
+        if quote.settlement is None:
+            return wallet.line(self._wanted.provider.peer_id)
+        line = wallet.channel_with(self._wanted.provider.peer_id, quote.settlement)
         if line is None or line.credit < quote.amount_max:
             line = await self._open_channel(line, quote)
         assert line.channel is not None
-        known = quote.channel
-        if known is None or known.channel_id != line.key or known.balance < line.channel.balance:
-            known = await self._present(line)
-        step = line.adopt(known, self._wallet.key.address, self._fetch._clock())
-        await self._fetch._writer.commit(step.records)
+        known, needed_until = quote.channel, now + quote.lifetime_s
+        is_current = known is not None and known.channel_id == line.key and known.balance >= line.channel.balance
+        if known is None or not is_current or not wallet.is_vouched_for(line, needed_until):
+            presentation = await trio.to_thread.run_sync(lambda: wallet.presentation(line, needed_until=needed_until, now=now))
+            known = await self._conversation.present(presentation)
+        step = line.adopt(known, wallet.key.address, now)
+        await self._fetch.writer.commit(step.records)
+        if line.credit < quote.amount_max:
+            raise self._short_of_money(line, quote)
         return line
 
     async def _open_channel(self, line: SpendingLine | None, quote: Quote) -> SpendingLine:
-        """Open or top up a channel, as far as the wallet's owner allowed."""
-        assert quote.settlement is not None
-        wallet, deposit = self._wallet, self._wallet.settings.wallet.auto_open_max
-        decimals = quote.settlement.decimals
-        suggestion = format_amount(max(quote.amount_max * 10, quote.settlement.deposit_min, 10**decimals), decimals=decimals)
-        command = f"retrieval-client fund '{suggestion}' --provider {self._wanted.address}"
-        if deposit < max(quote.amount_max, quote.settlement.deposit_min) or not wallet.settings.chain.rpc:
-            code = ErrorCode.CHANNEL_MISSING if line is None else ErrorCode.CHANNEL_UNFUNDED
-            raise LocalProtocolError(code, f"run `{command}`")
-        began = self._fetch._clock()
-        chain: Chain = EvmChain(wallet.settings.chain.rpc)
-        settlement, now = quote.settlement, self._fetch._clock()
+        """Look for a deposit that we do not know of; open a channel where there is none, as far as the wallet's owner allowed.
 
-        def fund() -> SpendingLine:
-            assert isinstance(chain, EvmChain)
-            return wallet.fund(chain, chain.deployment, self._wanted.provider, self._wanted.address, settlement, deposit, now=now)
+        A channel that was used up is not topped up here: then ``auto_open_max`` would be no limit.
+        """
+        wallet, settlement, provider = self._wallet, quote.settlement, self._wanted.provider
+        assert settlement is not None
+        rpc, deposit = wallet.settings.chain.rpc, wallet.settings.wallet.auto_open_max
+        if not rpc:
+            raise self._short_of_money(line, quote)
+        chain, began = self._fetch.open_chain(rpc), self._fetch.clock()
 
-        opened = await trio.to_thread.run_sync(fund)
-        self._fetch.progress.channel_open_s += self._fetch._clock() - began
+        def open_or_find() -> SpendingLine | None:
+            if line is not None:
+                wallet.refresh(chain, [line], now=began)
+                if line.credit >= quote.amount_max:
+                    return line
+            is_empty = line is None or (line.channel is not None and line.channel.balance == 0)
+            if not is_empty or deposit < max(quote.amount_max, settlement.deposit_min):
+                return None
+            return wallet.fund(chain, settlement, provider.peer_id, str(provider), deposit, now=began).line
+
+        opened = await trio.to_thread.run_sync(open_or_find)
+        self._tally.channel_open_s += self._fetch.clock() - began
+        if opened is None:
+            raise self._short_of_money(line, quote)
         return opened
 
-    async def _present(self, line: SpendingLine) -> KnownChannel:
-        self._pump.put(self._machine.present(self._wallet.presentation(line)))
-        return (await self._wait_for(ChannelConfirmed)).channel
+    def _short_of_money(self, line: SpendingLine | None, quote: Quote) -> LocalProtocolError:
+        """The error that names the exact command."""
+        settlement = quote.settlement
+        assert settlement is not None
+        # Ten such fetches, and a round sum at the least.
+        amount = format_amount(max(quote.amount_max * 10, settlement.deposit_min, 10**settlement.decimals), decimals=settlement.decimals)
+        command = f"run `retrieval-client fund '{amount}' --provider {self._wanted.provider}`"
+        if line is None:
+            return LocalProtocolError(ErrorCode.CHANNEL_MISSING, command)
+        short = format_amount(quote.amount_max - line.credit, decimals=settlement.decimals)
+        return LocalProtocolError(ErrorCode.CHANNEL_UNFUNDED, f"{short} is missing; {command}")
+
+    # receiving
 
     async def _receive(self, purchase: Purchase) -> None:
         """Until the selection is verified; then a moment longer for the countersignature."""
-        fetch = self._fetch
-        deadline = None
-        while True:
-            scope = trio.CancelScope(deadline=deadline if deadline is not None else trio.current_time() + 86_400)
-            event: Event | None = None
-            with scope:
-                event = await self._events.receive()
-            match event:
-                case None:
-                    if deadline is not None:
+        while not await self._take(await self._conversation.hear(), purchase):
+            pass
+        with trio.move_on_after(DONE_WAIT_S):
+            while not purchase.lifecycle.is_over:
+                match await self._conversation.hear():
+                    case SessionFailed() | Refused() as failed:
+                        log.info("deal %s: no countersignature: %s", purchase.deal_id.hex(), failed.detail)
                         return
-                case BlocksVerified():
-                    fetch.moved(event)
-                case Paid():
-                    fetch.progress.paid[purchase.deal_id] = purchase.paid.deal_amount
-                case SelectionVerified():
-                    deadline = trio.current_time() + DONE_WAIT_S
-                case DealEnded(outcome=Outcome.DONE):
-                    fetch.progress.paid[purchase.deal_id] = event.amount
-                    return
-                case DealEnded(code=code, detail=detail):
-                    self._count_failure(RemoteProtocolError(code or ErrorCode.INTERNAL, detail))
-                case Refused():
-                    raise _as_error(event)
-                case SessionFailed():
-                    if deadline is not None:
-                        return
-                    raise _as_error(event)
-                case _:
-                    pass
 
-    def _count_failure(self, error: RemoteProtocolError) -> None:
-        """A deal that failed is not taken up again; a few of them end the fetch."""
-        self._fetch._n_failed_deals += 1
-        if error.code in TRANSIENT and self._fetch._n_failed_deals <= REQUOTES_MAX:
-            raise RemoteProtocolError(ErrorCode.TRANSFER_TRUNCATED, str(error))
-        raise error
-
-    async def _wait_for(self, kind):  # type: ignore[no-untyped-def]
-        """The next event of one kind; refusals and the end of the session raise."""
-        while True:
-            event = await self._events.receive()
-            match event:
-                case Refused() | SessionFailed():
-                    raise _as_error(event)
-                case _ if isinstance(event, kind):
-                    return event
-                case _:
-                    pass
-
-
-def _as_error(event: Refused | SessionFailed) -> RemoteProtocolError:
-    return RemoteProtocolError(event.code, event.detail, retry_after_s=event.retry_after_s)
-
-
-def _cursor_of(quote_body: bytes) -> int:
-    from retrieval.wire import shape
-
-    return shape.decode(Quote, quote_body).cursor
+    async def _take(self, event: Event, purchase: Purchase) -> bool:
+        """Act on one event of a running deal; True when everything is verified and paid."""
+        match event:
+            case BlocksVerified():
+                self._fetch.moved(event)
+            case Paid():
+                self._tally.spent[purchase.deal_id] = purchase.paid.deal_amount
+                self._fetch.tell()
+            case SelectionVerified():
+                return True
+            case DealEnded(outcome=Outcome.DONE):
+                return True
+            case DealEnded(code=code, detail=detail):
+                self._fetch.n_failed_deals += 1
+                raise RemoteProtocolError(code or ErrorCode.INTERNAL, detail)
+            case Refused() | SessionFailed():
+                raise as_error(event)
+            case _:
+                pass
+        return False

@@ -1,0 +1,244 @@
+"""The program `retrieval-client`: fetch content by CID, verify it, pay for exactly what arrived, and prove it.
+
+One rule: a verb imports what it needs when it runs, so that --help is instant and free content never loads a chain's libraries.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from contextlib import closing
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import click
+
+from retrieval.console import Console, common_options, run, verb
+from retrieval.home import Home
+
+if TYPE_CHECKING:
+    from retrieval.identity import PeerId
+    from retrieval.store.lmdb import LmdbStateStorage
+
+    from .config import ClientSettings
+    from .source import Source
+
+PROGRAM: Final = "retrieval-client"
+
+FROM = click.option(
+    "--from", "provider", required=True, metavar="ADDR", help="The provider, a multiaddr that ends in /p2p/ and its peer id."
+)
+
+
+def main() -> None:
+    """The entry point."""
+    sys.exit(run(cli, program=PROGRAM))
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(package_name="retrieval-market-node")
+@common_options
+def cli() -> None:
+    """Fetch content by CID, verify every block, and pay for exactly what arrived."""
+
+
+@cli.command()
+@click.option("--rpc", metavar="URL", default="", help="JSON-RPC of the chain to pay on; without one, only free content can be fetched.")
+@verb
+def init(console: Console, home: Home, rpc: str) -> None:
+    """Make keys and config.toml. On the development chain, also take test dollars and gas money."""
+    from retrieval.identity import format_address, format_peer_id
+
+    from . import screens
+    from .new_home import set_up
+
+    made = set_up(home, rpc)
+    result = {
+        "home": str(home.path),
+        "peer_id": format_peer_id(made.peer_id),
+        "address": format_address(made.address),
+        "rpc": rpc or None,
+        "chain_id": made.chain_id,
+        "minted": str(made.minted),
+        "gas_from": None if made.gas_from is None else format_address(made.gas_from),
+        "per_fetch": str(made.per_fetch),
+    }
+    console.emit(result, table=lambda: screens.new_home(result))
+
+
+@cli.command()
+@click.argument("amount", nargs=-1, required=True)
+@click.option("--provider", required=True, metavar="ADDR", help="The provider, a multiaddr that ends in /p2p/ and its peer id.")
+@verb
+def fund(console: Console, home: Home, amount: tuple[str, ...], provider: str) -> None:
+    """Open a payment channel with a provider, or top it up: `fund 1 USD --provider ADDR`."""
+    import trio
+
+    from retrieval.payment.evm import EvmChain
+    from retrieval.units import USD_DECIMALS, parse_amount
+
+    from . import screens
+    from .funding import fund as fund_channel
+
+    settings, deposit = _settings(home), parse_amount(" ".join(amount), decimals=USD_DECIMALS)
+    funded = trio.run(lambda: fund_channel(home, settings, provider, deposit, open_chain=EvmChain))
+    result = {
+        "channel_id": funded.channel_id.hex(),
+        "provider": provider,
+        "deposited": str(deposit),
+        "sent": funded.sent,
+        "balance": str(funded.balance),
+        "left": str(funded.left),
+        "confirmed": funded.confirmed,
+        "seconds": funded.seconds,
+    }
+    console.emit(result, table=lambda: screens.funded(result))
+
+
+@cli.command()
+@click.argument("cid", metavar="CID[/PATH]")
+@FROM
+@verb
+def quote(console: Console, home: Home, cid: str, provider: str) -> None:
+    """Ask what it would cost, and sign nothing."""
+    import trio
+
+    from . import screens
+    from .funding import quote as ask_quote
+    from .rows import offer_row
+    from .source import Source
+
+    settings, source = _settings(home), Source.parse(cid)
+    offer = trio.run(lambda: ask_quote(home, settings, source, provider))
+    result = offer_row(source, provider, offer, per_fetch=settings.wallet.per_fetch)
+    console.emit(result, table=lambda: screens.offer(result))
+
+
+@cli.command()
+@click.argument("cid", metavar="CID[/PATH]")
+@FROM
+@click.option("-o", "--out", type=click.Path(path_type=Path), metavar="PATH", help="Where to write it; else here, under its own name.")
+@click.option("--max-spend", metavar="X", help="The most it may cost, such as '0.01 USD'; wallet.per_fetch holds all the same.")
+@click.option("--timeout", "timeout_s", type=click.FloatRange(min=0), metavar="S", help="Seconds without progress before it gives up.")
+@click.option("--keep", is_flag=True, help="Keep the blocks, so that the next get of it costs nothing.")
+@click.option("--car", is_flag=True, help="Write a CAR of the verified blocks instead of the file or directory.")
+@verb
+def get(
+    console: Console,
+    home: Home,
+    cid: str,
+    provider: str,
+    out: Path | None,
+    max_spend: str | None,
+    timeout_s: float | None,
+    keep: bool,
+    car: bool,
+) -> None:
+    """Fetch a file or directory, verify it, and pay for what arrived. The same command resumes what was cut off."""
+    from retrieval.units import USD_DECIMALS, parse_amount
+
+    from . import screens
+    from .api import Order
+    from .foreground import fetch_in_foreground
+    from .rows import retrieval_row
+    from .source import Source
+
+    source = Source.parse(cid)
+    order = Order(
+        source=source,
+        provider=provider,
+        out=out or default_target(source, car),
+        as_car=car,
+        keep=keep,
+        spend_max=None if max_spend is None else parse_amount(max_spend, decimals=USD_DECIMALS),
+        timeout_s=timeout_s,
+    )
+    result = retrieval_row(fetch_in_foreground(console, home, order))
+    console.emit(result, table=lambda: screens.retrieved(result))
+
+
+@cli.group()
+@common_options
+def receipts() -> None:
+    """List, check and hand out receipts: what proves a delivery to anybody, offline."""
+
+
+@receipts.command("list")
+@verb
+def receipts_list(console: Console, home: Home) -> None:
+    """Show every deal's last receipt, and what a check of it says."""
+    from . import screens
+    from .rows import receipt_rows
+
+    with closing(_state(home)) as state:
+        rows = list(receipt_rows(state, _peer_id(home)))
+    console.emit(rows, table=lambda: screens.receipts(rows))
+
+
+@receipts.command("verify")
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--allow-unsigned", is_flag=True, help="Succeed although the provider has not countersigned.")
+@verb
+def receipts_verify(console: Console, home: Home, file: Path, allow_unsigned: bool) -> None:
+    """Check a receipt file. Needs no chain, no network, no blocks and no home."""
+    from retrieval.errors import ErrorCode, LocalProtocolError
+    from retrieval.payment.receipt import verify_bundle
+
+    from . import screens
+    from .receipts import read_bundle
+    from .rows import verified_row
+
+    proven = verify_bundle(read_bundle(file))
+    result = verified_row(str(file), proven)
+    console.emit(result, table=lambda: screens.proof(result))
+    if not proven.countersigned and not allow_unsigned:
+        raise LocalProtocolError(ErrorCode.RECEIPT_UNSIGNED, f"{file} is {proven.status.value}")
+
+
+@receipts.command("export")
+@click.argument("deals", nargs=-1, metavar="[DEAL_ID…]")
+@click.option(
+    "-o", "--out", type=click.Path(path_type=Path), default=Path(), metavar="PATH",
+    help="A directory, by default this one; or for one deal a file name that ends in .receipt.cbor.",
+)  # fmt: skip
+@verb
+def receipts_export(console: Console, home: Home, deals: tuple[str, ...], out: Path) -> None:
+    """Write receipts as files that anybody can check: of the deals named, else of all."""
+    from . import screens
+    from .receipts import export
+
+    with closing(_state(home)) as state:
+        rows = export(state, _peer_id(home), deals, out)
+    console.emit(rows, table=lambda: screens.exported(rows))
+
+
+def default_target(source: Source, as_car: bool) -> Path:
+    """Where a fetch writes when nobody says: here, under the content's own name, and over nothing that could be something else."""
+    from retrieval.errors import ErrorCode, LocalProtocolError
+
+    target = Path(source.name + (".car" if as_car else ""))
+    if source.path and os.path.lexists(target):
+        raise LocalProtocolError(ErrorCode.FILE_UNREADABLE, f"{target} exists already; name another place with -o")
+    return target
+
+
+def _settings(home: Home) -> ClientSettings:
+    from retrieval.settings import load
+
+    from .config import ClientSettings
+
+    return load(ClientSettings, home.require().config_path, os.environ, {})[0]
+
+
+def _state(home: Home) -> LmdbStateStorage:
+    """The state, to be read beside whoever writes it."""
+    from retrieval.store.lmdb import LmdbStateStorage
+
+    return LmdbStateStorage.open_readonly(home.require().state_path)
+
+
+def _peer_id(home: Home) -> PeerId:
+    from retrieval.home import read_secret
+    from retrieval.identity import PeerKey
+
+    return PeerKey.from_seed(read_secret(home.require().identity_key_path).reveal()).peer_id

@@ -1,0 +1,108 @@
+"""Content in the client's store: what of a source is held, what is kept, and what may go.
+
+The rule: blocks of kept content and of open deals stay, whatever else is fetched, written or dropped.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from retrieval.cid import Cid
+from retrieval.dag.measure import measured_root
+from retrieval.dag.walk import fast_forward
+from retrieval.deal import fold
+from retrieval.deal.records import DealRecord
+from retrieval.errors import ErrorCode, LocalProtocolError, RetrievalError
+from retrieval.ledger.state import StateView
+from retrieval.store.blocks import BlockStore, Root
+from retrieval.units import format_size
+
+from .source import Source
+
+DROP_BATCH: int = 1024  # blocks deleted in one transaction
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Held:
+    """What of a source is in the store, from its first block on."""
+
+    cids: tuple[Cid, ...]
+    n_bytes: int
+    terminal: Cid | None
+    """What the path leads to, once its blocks are here."""
+    complete: bool
+
+    @property
+    def n_blocks(self) -> int:
+        return len(self.cids)
+
+
+def held_of(store: BlockStore, source: Source) -> Held:
+    """Look at everything of a source that the store holds. Raises as ``Walk`` does."""
+    walk = source.walk()
+    cids = []
+    while (cid := walk.expected) is not None and fast_forward(store, walk, 1):
+        cids.append(cid)
+    return Held(cids=tuple(cids), n_bytes=walk.n_bytes, terminal=walk.terminal, complete=walk.done)
+
+
+def keep(store: BlockStore, source: Source, held: Held) -> None:
+    """Pin what is held, under the name it was asked for by: its path's blocks stay as well."""
+    assert held.terminal is not None
+    root = measured_root(store, held.terminal, str(source))
+    store.pin(root)
+
+
+def drop(store: BlockStore, state: StateView, held: Held) -> int:
+    """Delete blocks that nothing else needs; returns how many."""
+    return _delete(store, set(held.cids) - set(_needed(store, state)))
+
+
+def make_room(store: BlockStore, state: StateView, n_bytes: int, source: Source) -> None:
+    """Make sure that ``n_bytes`` more fit, dropping what ended deals left behind where need be: before anything is paid.
+
+    Raises ``LocalProtocolError(store_full)``.
+    """
+    if _room(store) >= n_bytes:
+        return
+    needed = {*_needed(store, state), *held_of(store, source).cids}
+    for _, deal in fold.scan(state, DealRecord):
+        _delete(store, set(_cids(store, Source.of(deal.selection))) - needed)
+        if _room(store) >= n_bytes:
+            return
+    raise LocalProtocolError(
+        ErrorCode.STORE_FULL,
+        f"{format_size(n_bytes)} may come, {format_size(max(0, _room(store)))} of {format_size(store.bytes_max)} are free",
+    )
+
+
+def _room(store: BlockStore) -> int:
+    return store.bytes_max - store.bytes_used()
+
+
+def _needed(store: BlockStore, state: StateView) -> Iterator[Cid]:
+    """The blocks of everything kept and of every open deal."""
+    for root in store.roots():
+        yield from _cids(store, _source_of(root))
+    for deal_id in fold.open_deals(state):
+        deal = fold.get(state, DealRecord, deal_id)
+        assert deal is not None
+        yield from _cids(store, Source.of(deal.selection))
+
+
+def _source_of(root: Root) -> Source:
+    """Where kept content came from: ``keep`` wrote it into the name."""
+    return Source.parse(root.name)
+
+
+def _cids(store: BlockStore, source: Source) -> tuple[Cid, ...]:
+    try:
+        return held_of(store, source).cids
+    except RetrievalError:  # a provider sold us a DAG that breaks off here; there is nothing behind it
+        return ()
+
+
+def _delete(store: BlockStore, cids: Iterable[Cid]) -> int:
+    doomed = list(cids)
+    return sum(store.delete_many(doomed[start : start + DROP_BATCH]) for start in range(0, len(doomed), DROP_BATCH))

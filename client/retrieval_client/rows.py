@@ -1,0 +1,165 @@
+"""What a script gets: each result as one JSON object. Amounts are integer strings in the token's smallest unit, ids are hex.
+
+The tables in ``screens`` are made from these very rows, so that a person and a script are told the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, TypeAlias
+
+from retrieval.cid import format_cid
+from retrieval.console import show_time
+from retrieval.deal import fold
+from retrieval.deal.records import ChannelRecord, DealRecord, LineRecord, Outcome, OutcomeRecord, ReceiptRecord
+from retrieval.errors import ErrorCode
+from retrieval.identity import EvmAddress, PeerId, format_address, format_peer_id
+from retrieval.ledger.state import StateView
+from retrieval.payment.receipt import VerifiedReceipt
+from retrieval.wire.messages import DealId, KnownChannel
+from retrieval.wire.receipt import Receipt
+
+from .api import Retrieval
+from .funding import Offer
+from .receipts import bundle_of, receipt_status, receipted_deals
+from .source import Source
+
+Row: TypeAlias = dict[str, Any]  # one JSON object
+
+
+def retrieval_row(fetched: Retrieval) -> Row:
+    """The keys that the contract of ``get`` names."""
+    return {
+        "root": fetched.root,
+        "bytes": fetched.bytes,
+        "blocks": fetched.blocks,
+        "verified": fetched.verified,
+        "paid": str(fetched.paid),
+        "receipt_verified": fetched.receipt_verified,
+        "ttfb_ms": fetched.ttfb_ms,
+        "seconds": fetched.seconds,
+        "path": fetched.path,
+        "deal_id": fetched.deal_id,
+        "resumed_bytes": fetched.resumed_bytes,
+        "channel_open_ms": fetched.channel_open_ms,
+    }
+
+
+def offer_row(source: Source, provider: str, offer: Offer, *, per_fetch: int) -> Row:
+    """A signed quote. ``left_after`` is what the channel would still cover, by what the provider knows of it."""
+    quote = offer.quote
+    known = quote.channel
+    return {
+        "root": format_cid(source.root),
+        "path": list(source.path),
+        "provider": provider,
+        "deal_id": offer.deal_id.hex(),
+        "bytes": quote.n_bytes,
+        "blocks": quote.n_blocks,
+        "exact": quote.exact,
+        "price_per_gib": str(quote.price_per_gib),
+        "flat_fee": str(quote.flat_fee),
+        "total": str(quote.amount_max),
+        "lifetime_s": quote.lifetime_s,
+        "receiver": None if quote.settlement is None else format_address(EvmAddress(quote.settlement.receiver)),
+        "channel_id": None if known is None else known.channel_id.hex(),
+        "channel_left": None if known is None else str(_left(known)),
+        "left_after": None if known is None else str(_left(known) - quote.amount_max),
+        "within_per_fetch": quote.amount_max <= per_fetch,
+    }
+
+
+def channel_rows(state: StateView) -> Iterator[Row]:
+    """Every channel there ever was, as the journal has it."""
+    for channel_id, channel in fold.scan(state, ChannelRecord):
+        line = fold.get(state, LineRecord, channel_id)
+        promised = line.best.amount if line is not None and line.best is not None else 0
+        left = max(0, channel.balance - max(promised, channel.total_claimed))
+        if not channel.closing:
+            status = "open" if channel.balance else "empty"
+        elif channel.withdraw_at:
+            status = "closing"
+        else:
+            status = "leaving" if left else "closed"
+        yield {
+            "channel_id": channel_id.hex(),
+            "provider": format_peer_id(PeerId(channel.peer)),
+            "address": channel.address,
+            "balance": str(channel.balance),
+            "promised": str(promised),
+            "claimed": str(channel.total_claimed),
+            "left": str(left),
+            "state": status,
+            "withdraw_at": show_time(channel.withdraw_at) if channel.withdraw_at else None,
+        }
+
+
+def deal_rows(state: StateView) -> Iterator[Row]:
+    """Every deal, the oldest first: what was paid for it, and how it ended."""
+    for subject, deal in sorted(fold.scan(state, DealRecord), key=lambda row: row[1].opened_ms):
+        receipt, ended = fold.get(state, ReceiptRecord, subject), fold.get(state, OutcomeRecord, subject)
+        last = Receipt.decode(receipt.receipt.body) if receipt is not None else None
+        source = Source.of(deal.selection)
+        yield {
+            "time": show_time(deal.opened_ms // 1000),
+            "deal_id": subject.hex(),
+            "provider": format_peer_id(PeerId(deal.peer)),
+            "root": format_cid(source.root),
+            "path": "/".join(source.path),
+            "bytes": last.n_bytes if last else 0,
+            "blocks": last.n_blocks if last else 0,
+            "paid": str(last.deal_amount if last else 0),
+            "voucher_amount": str(last.channel_amount if last else 0),
+            "channel_id": deal.line_key.hex() if fold.get(state, ChannelRecord, deal.line_key) is not None else None,
+            "outcome": "open" if ended is None else Outcome(ended.outcome).name.lower(),
+            "reason": ErrorCode(ended.code).label if ended is not None and ended.code else None,
+            "countersigned": ended is not None and ended.done is not None,
+        }
+
+
+def receipt_rows(state: StateView, client: PeerId) -> Iterator[Row]:
+    """Every deal's last receipt, checked."""
+    for deal_id in receipted_deals(state):
+        deal, receipt = fold.get(state, DealRecord, deal_id), fold.get(state, ReceiptRecord, deal_id)
+        assert deal is not None
+        assert receipt is not None
+        last = Receipt.decode(receipt.receipt.body)
+        yield {
+            "time": show_time(last.time),
+            "deal_id": deal_id.hex(),
+            "provider": format_peer_id(PeerId(deal.peer)),
+            "root": format_cid(deal.selection.root),
+            "path": "/".join(deal.selection.path),
+            "bytes": last.n_bytes,
+            "blocks": last.n_blocks,
+            "paid": str(last.deal_amount),
+            "status": receipt_status(bundle_of(state, DealId(deal_id), client)),
+        }
+
+
+def verified_row(path: str, proven: VerifiedReceipt) -> Row:
+    """What a receipt file shows to whoever holds it."""
+    return {
+        "file": path,
+        "status": proven.status.value,
+        "deal_id": proven.deal_id.hex(),
+        "provider": format_peer_id(proven.provider),
+        "client": format_peer_id(proven.client),
+        "root": format_cid(proven.root),
+        "path": "/".join(proven.path),
+        "bytes": proven.n_bytes,
+        "blocks": proven.n_blocks,
+        "blocks_before": proven.cursor,
+        "complete": proven.complete,
+        "paid": str(proven.deal_amount),
+        "price_per_gib": str(proven.rate.price_per_gib),
+        "channel_id": None if proven.channel_id is None else proven.channel_id.hex(),
+        "channel_amount": str(proven.channel_amount),
+        "chain_id": None if proven.settlement is None else proven.settlement.chain_id,
+        "receiver": None if proven.settlement is None else format_address(EvmAddress(proven.settlement.receiver)),
+        "time": show_time(proven.time),
+    }
+
+
+def _left(known: KnownChannel) -> int:
+    return known.balance - (known.best.amount if known.best else 0) - known.reserved

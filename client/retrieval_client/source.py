@@ -1,0 +1,48 @@
+"""What a person asks for: ``CID`` or ``CID/path``, and everything that follows from the words alone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from retrieval.cid import Cid, format_cid, parse_cid
+from retrieval.dag.path import parse_path
+from retrieval.dag.walk import Walk
+from retrieval.wire.messages import Scope, Selection
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Source:
+    """Content by name: always the whole of what the path leads to."""
+
+    root: Cid
+    path: tuple[str, ...] = ()
+
+    @classmethod
+    def parse(cls, text: str) -> Source:
+        """Read ``bafy…``, ``bafy…/docs/a.txt``, ``/ipfs/bafy…`` or ``ipfs://bafy…``.
+
+        Raises ``RemoteProtocolError``: ``invalid_cid``, ``invalid_path``.
+        """
+        root, _, path = text.strip().removeprefix("ipfs://").removeprefix("/ipfs/").partition("/")
+        return cls(root=parse_cid(root), path=parse_path(path))
+
+    @classmethod
+    def of(cls, selection: Selection) -> Source:
+        """What a deal in the journal was about."""
+        return cls(root=Cid(selection.root), path=selection.path)
+
+    def __str__(self) -> str:
+        return "/".join((format_cid(self.root), *self.path))
+
+    @property
+    def name(self) -> str:
+        """What to call the file or directory: the last name of the path, else the CID."""
+        return self.path[-1] if self.path else format_cid(self.root)
+
+    @property
+    def selection(self) -> Selection:
+        return Selection(root=self.root, path=self.path, scope=Scope.ALL)
+
+    def walk(self) -> Walk:
+        """A walk at its beginning. Raises as ``Walk`` does."""
+        return Walk(self.root, self.path, Scope.ALL)
