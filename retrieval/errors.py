@@ -137,6 +137,7 @@ class ErrorCode(IntEnum):
     USAGE = 911
     ALREADY_INITIALISED = 912
     CONTROL_UNAVAILABLE = 913
+    CONTENT_IN_USE = 914
 
     @property
     def label(self) -> str:
@@ -273,5 +274,6 @@ REGISTRY: Final[dict[ErrorCode, ErrorRow]] = {
     _C.USAGE:                ErrorRow("the command cannot be understood", "see --help", _OPERATOR, _NO, 400, Exit.USAGE),
     _C.ALREADY_INITIALISED:  ErrorRow("this home is set up already", "choose another --home, or keep this one", _OPERATOR, _NO, 409, Exit.USAGE),
     _C.CONTROL_UNAVAILABLE:  ErrorRow("the running process does not answer", "end it, or wait for it", _OPERATOR, _LATER, 503, Exit.INTERNAL),
+    _C.CONTENT_IN_USE:       ErrorRow("deals for this content are open", "wait until they end, or pass --force and let them fail", _OPERATOR, _LATER, 409, Exit.INTERNAL),
 }
 # fmt: on

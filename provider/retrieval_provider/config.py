@@ -11,6 +11,7 @@ from retrieval.home import Home
 from retrieval.payment.channel import WITHDRAW_DELAY_FLOOR_S, WITHDRAW_DELAY_MAX_S
 from retrieval.settings import amount as amount_of
 from retrieval.settings import integer, load, multiaddrs, price, seconds, section, size, url
+from retrieval.settings.declare import keys_of
 from retrieval.units import Amount
 from retrieval.wire.messages import BLOCK_SIZE_MAX, LIFETIME_MAX_S, WINDOW_BYTES_MAX
 
@@ -73,6 +74,15 @@ def load_settings(home: Home, flags: Mapping[str, object] | None = None) -> tupl
     settings, origins = load(ProviderSettings, home.require().config_path, os.environ, flags or {})
     _require_sound(settings)
     return settings, origins
+
+
+def shown_settings(settings: ProviderSettings, origins: Mapping[str, str]) -> list[dict[str, object]]:
+    """Every setting as config.toml would hold it, with where it came from."""
+    rows: list[dict[str, object]] = []
+    for key in keys_of(ProviderSettings):
+        section: object = getattr(settings, key.section)
+        rows.append({"key": key.dotted, "value": key.kind.show(getattr(section, key.name)), "from": origins[key.dotted]})
+    return rows
 
 
 def _require_sound(settings: ProviderSettings) -> None:

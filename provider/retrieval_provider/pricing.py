@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from retrieval.cid import Cid
 from retrieval.deal import fold
 from retrieval.deal.records import DEFAULT_PRICE, PriceRecord
 from retrieval.ledger.state import StateView
+from retrieval.units import USD_DECIMALS, parse_amount, parse_price
 
 from .config import Pricing
 
@@ -38,3 +41,16 @@ class PriceList:
 
 def is_free(price: PriceRecord) -> bool:
     return price.price_per_gib == 0 and price.flat_fee == 0
+
+
+def repriced(before: PriceRecord, price: str, flat_fee: str | None) -> PriceRecord:
+    """A price with what a person changed in it, as they wrote it: "0.02 USD/GiB", or "" to leave it; a fee, or None.
+
+    Raises ``LocalProtocolError(invalid_amount)``.
+    """
+    after = before
+    if price:
+        after = replace(after, price_per_gib=parse_price(price, decimals=USD_DECIMALS))
+    if flat_fee is not None:
+        after = replace(after, flat_fee=parse_amount(flat_fee, decimals=USD_DECIMALS))
+    return after

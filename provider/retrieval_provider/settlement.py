@@ -131,6 +131,10 @@ class Settler:
         """What can be claimed, over all channels."""
         return sum(map(claimable, self._channel_lines()))
 
+    def channels(self) -> list[ChannelId]:
+        """The channels it settles."""
+        return [ChannelId(line.key) for line in self._channel_lines()]
+
     def _channel_lines(self) -> list[CreditLine]:
         return [line for line in self._books.lines.values() if line.channel is not None]
 

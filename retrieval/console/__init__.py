@@ -20,7 +20,7 @@ from retrieval.console.logs import configure_logging
 from retrieval.console.options import common_options, verb
 from retrieval.console.progress import Progress
 from retrieval.console.run import run
-from retrieval.console.screen import Console, facts, table
+from retrieval.console.screen import Console, View, facts, table
 from retrieval.console.words import (
     printable,
     short_cid,
@@ -35,6 +35,7 @@ from retrieval.console.words import (
 __all__ = [
     "Console",
     "Progress",
+    "View",
     "common_options",
     "configure_logging",
     "facts",

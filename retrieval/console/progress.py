@@ -61,8 +61,8 @@ class Progress:
         if self._bar:
             self._bar.stop()
 
-    def update(self, done_bytes: int, spent: int) -> None:
-        """The transfer stands at ``done_bytes`` verified in all, ``spent`` (smallest units) of this deal."""
+    def update(self, done_bytes: int, spent: int | None) -> None:
+        """The transfer stands at ``done_bytes`` verified in all, ``spent`` (smallest units) of this deal, or None where nothing is paid."""
         if self._bar:
             self._bar.update(self._task, completed=done_bytes, spent=spent)
         elif self._now() - self._logged >= LOG_INTERVAL_S:
@@ -72,12 +72,13 @@ class Progress:
             _log.info("%s: %s", self._label, figures(done_bytes, self._total_bytes, rate, spent, left_s))
 
 
-def figures(done_bytes: int, total_bytes: int | None, bytes_per_s: float | None, spent: int, left_s: float | None) -> str:
+def figures(done_bytes: int, total_bytes: int | None, bytes_per_s: float | None, spent: int | None, left_s: float | None) -> str:
     """``12 MiB of 64 MiB · 3.2 MiB/s · 0.0012 USD · 16 s left``, less what is not known."""
     parts = [show_size(done_bytes) if total_bytes is None else f"{show_size(done_bytes)} of {show_size(total_bytes)}"]
     if bytes_per_s is not None:
         parts.append(show_rate(bytes_per_s))
-    parts.append(show_amount(spent))
+    if spent is not None:
+        parts.append(show_amount(spent))
     if left_s:
         parts.append(f"{show_duration(round(left_s))} left")
     return " · ".join(parts)

@@ -9,7 +9,7 @@ import json
 import os
 import sys
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from typing import Final, TextIO
+from typing import Final, TextIO, TypeAlias
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console as Screen
@@ -20,6 +20,8 @@ from rich.text import Text
 from retrieval.console.words import printable
 
 DEBUG_VARIABLE: Final = "RETRIEVAL_DEBUG"
+View: TypeAlias = RenderableType
+"""What a terminal can be shown: made by ``table`` and ``facts``."""
 FOLDED_FROM: Final = 24  # characters; a narrow terminal breaks longer cells (addresses), and no amount, time or short CID
 
 

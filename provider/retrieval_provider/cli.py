@@ -1,0 +1,323 @@
+"""The program `retrieval-provider`: hold content, serve it to whoever pays, and get paid.
+
+One rule: a verb imports what it needs when it runs, so that --help is instant and a free provider never loads a chain's libraries.
+"""
+
+from __future__ import annotations
+
+import sys
+from contextlib import closing
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import click
+
+from retrieval.console import Console, Progress, common_options, run, verb
+from retrieval.home import Home
+
+if TYPE_CHECKING:
+    from retrieval.store.lmdb import LmdbStateStorage
+
+PROGRAM: Final = "retrieval-provider"
+EARNINGS_BY: Final = ("deal", "receipt", "cid", "payer", "day")
+
+RPC = click.option("--rpc", metavar="URL", help="JSON-RPC of the chain you are paid on, in place of chain.rpc.")
+
+
+def main() -> None:
+    """The entry point."""
+    sys.exit(run(cli, program=PROGRAM))
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(package_name="retrieval-market-node")
+@common_options
+def cli() -> None:
+    """Hold content, serve it to whoever pays, and get paid."""
+
+
+@cli.command()
+@click.option("--rpc", metavar="URL", default="", help="JSON-RPC of the chain to be paid on; without one, content is served free only.")
+@verb
+def init(console: Console, home: Home, rpc: str) -> None:
+    """Make keys, stores and config.toml. On the development chain, also take gas money."""
+    from retrieval.identity import format_address, format_peer_id
+
+    from . import screens
+    from .new_home import create_home
+
+    made = create_home(home, rpc=rpc)
+    result = {
+        "home": str(home.path),
+        "peer_id": format_peer_id(made.peer_id),
+        "receiver": format_address(made.receiver),
+        "rpc": rpc or None,
+        "gas_wei": str(made.gas_wei),
+        "gas_transaction": None if made.gift is None else f"0x{made.gift.hex()}",
+    }
+    console.emit(result, table=lambda: screens.new_home(result))
+
+
+@cli.command()
+@click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="PATH…")
+@click.option("--car", is_flag=True, help="The paths are CAR files: import their blocks and pin their roots.")
+@verb
+def add(console: Console, home: Home, paths: tuple[Path, ...], car: bool) -> None:
+    """Import files, directories or CARs, and pin them: from now on they can be quoted and sold."""
+    from retrieval.cid import format_cid
+
+    from . import content, screens
+    from .config import load_settings
+
+    settings, _ = load_settings(home)
+    rows: list[dict[str, object]] = []
+    try:
+        for path in paths:
+            with (
+                content.content_lock(home, alone=False),
+                Progress(console, path.name, content.size_on_disk(path)) as progress,
+                closing(
+                    content.WatchedStore(
+                        home.blocks_path, bytes_max=settings.store.bytes_max, on_put=lambda n_bytes: progress.update(n_bytes, None)
+                    )
+                ) as store,
+            ):
+                roots = content.add_car(store, path) if car else [content.add_path(store, path)]
+            for root in roots:
+                row = {
+                    "root": format_cid(root.cid),
+                    "bytes": root.n_bytes,
+                    "blocks": root.n_blocks,
+                    "file_bytes": root.file_bytes,
+                    "path": str(path),
+                }
+                rows.append(row)
+                if console.json:
+                    console.emit(row, table=lambda: "")
+    finally:
+        if rows and not console.json:
+            console.emit(rows, table=lambda: screens.added(rows))
+
+
+@cli.command()
+@verb
+def ls(console: Console, home: Home) -> None:
+    """Show what is pinned, and what it costs."""
+    from retrieval.cid import format_cid
+    from retrieval.store.lmdb import LmdbBlockStore
+
+    from . import screens
+    from .config import load_settings
+    from .pricing import PriceList
+
+    settings, _ = load_settings(home)
+    with (
+        closing(_state(home)) as state,
+        closing(LmdbBlockStore(home.blocks_path, bytes_max=settings.store.bytes_max, readonly=True)) as store,
+    ):
+        prices = PriceList(state, settings.price)
+        rows = [
+            {
+                "root": format_cid(root.cid),
+                "name": root.name,
+                "bytes": root.n_bytes,
+                "blocks": root.n_blocks,
+                "file_bytes": root.file_bytes,
+                "price_per_gib": str(prices.of(root.cid).price_per_gib),
+                "flat_fee": str(prices.of(root.cid).flat_fee),
+            }
+            for root in store.roots()
+        ]
+    console.emit(rows, table=lambda: screens.pinned(rows))
+
+
+@cli.command()
+@click.argument("cid")
+@click.option("--force", is_flag=True, help="Also while deals for it are open; they will fail.")
+@verb
+def rm(console: Console, home: Home, cid: str, force: bool) -> None:
+    """Unpin content and drop the blocks that nothing else needs. Refused while a deal for it is open."""
+    from retrieval.cid import format_cid, parse_cid
+    from retrieval.store.lmdb import LmdbBlockStore
+
+    from . import content, screens
+    from .config import load_settings
+
+    settings, _ = load_settings(home)
+    root = parse_cid(cid)
+    with (
+        content.content_lock(home, alone=True),
+        closing(_state(home)) as state,
+        closing(LmdbBlockStore(home.blocks_path, bytes_max=settings.store.bytes_max)) as store,
+    ):
+        n_blocks, n_bytes = content.remove(store, root, in_use=content.roots_in_use(state), force=force)
+    result = {"root": format_cid(root), "removed_blocks": n_blocks, "removed_bytes": n_bytes}
+    console.emit(result, table=lambda: screens.removed(result))
+
+
+@cli.command()
+@click.argument("cid", required=False, metavar="[CID|default]")
+@click.argument("amount", nargs=-1, metavar="[X/GiB]")
+@click.option("--flat-fee", metavar="X", help="What a deal costs besides, once a day for the same content and payer.")
+@verb
+def price(console: Console, home: Home, cid: str | None, amount: tuple[str, ...], flat_fee: str | None) -> None:
+    """Show prices, or set one: `price default 0.01 USD/GiB`. It counts from the next quote on; agreed deals keep theirs."""
+    from retrieval.cid import format_cid, parse_cid
+
+    from . import screens
+    from .commands import set_price
+    from .config import load_settings
+    from .pricing import PriceList, repriced
+
+    settings, _ = load_settings(home)
+    subject = None if cid in (None, "default") else parse_cid(cid)
+    if amount or flat_fee is not None:
+        with closing(_state(home)) as state:
+            prices = PriceList(state, settings.price)
+            wanted = repriced(prices.default if subject is None else prices.of(subject), " ".join(amount), flat_fee)
+        set_price(home, subject, wanted)
+    with closing(_state(home)) as state:
+        prices = PriceList(state, settings.price)
+        found = [("default", prices.default)] + [(format_cid(root), own) for root, own in prices.own().items()]
+        if cid is not None:
+            found = [("default", prices.default)] if subject is None else [(format_cid(subject), prices.of(subject))]
+    rows = [{"cid": name, "price_per_gib": str(each.price_per_gib), "flat_fee": str(each.flat_fee)} for name, each in found]
+    console.emit(rows, table=lambda: screens.prices(rows))
+
+
+@cli.command()
+@click.option("--listen", multiple=True, metavar="MULTIADDR", help="Where clients reach this provider, in place of serve.listen.")
+@RPC
+@verb
+def serve(console: Console, home: Home, listen: tuple[str, ...], rpc: str | None) -> None:
+    """Serve what is pinned, take payment, and claim it. Ctrl-C tells the clients, claims, and ends."""
+    import trio
+
+    from .config import load_settings
+    from .foreground import serve as serve_in_foreground
+
+    settings, _ = load_settings(home, {"serve.listen": listen or None, "chain.rpc": rpc})
+    trio.run(serve_in_foreground, console, home, settings)
+
+
+@cli.command()
+@verb
+def status(console: Console, home: Home) -> None:
+    """Show what this provider is, what it holds, and what it has earned."""
+    from . import screens
+    from .config import load_settings
+    from .overview import overview
+
+    settings, _ = load_settings(home)
+    result = overview(home, settings)
+    console.emit(result, table=lambda: screens.status(result))
+
+
+@cli.command()
+@click.option("--by", type=click.Choice(EARNINGS_BY), default="deal", show_default=True, help="What makes a row.")
+@click.option("--csv", "as_csv", is_flag=True, help="Write CSV.")
+@verb
+def earnings(console: Console, home: Home, by: str, as_csv: bool) -> None:
+    """Show what was earned: each receipt, the voucher that paid it, and the claim that brought it home."""
+    from retrieval.deal import fold
+    from retrieval.ledger.journal import Journal
+
+    from . import screens
+    from .earnings import deal_rows, grouped_rows, payouts, receipt_row
+
+    home.require()
+    with closing(_state(home)) as state:
+        found = payouts(Journal(state, fold.reduce))
+        match by:
+            case "deal":
+                rows = deal_rows(found, state)
+            case "receipt":
+                rows = [receipt_row(payout) for payout in found]
+            case _:
+                rows = grouped_rows(found, by)
+    if as_csv:
+        screens.write_csv(console.stdout, rows)
+    else:
+        console.emit(rows, table=lambda: screens.earnings(rows, by))
+
+
+@cli.command()
+@click.argument("channel", required=False)
+@RPC
+@verb
+def claim(console: Console, home: Home, channel: str | None, rpc: str | None) -> None:
+    """Claim what vouchers promise and settle it to the receiver: all channels, or the one whose id begins with CHANNEL."""
+    from . import screens
+    from .commands import claim as claim_channels
+    from .config import load_settings
+
+    settings, _ = load_settings(home, {"chain.rpc": rpc})
+    result = claim_channels(home, settings, channel)
+    console.emit(result, table=lambda: screens.claimed(result))
+
+
+@cli.group()
+@common_options
+def journal() -> None:
+    """Check or export the journal: everything that moved money or promises."""
+
+
+@journal.command("check")
+@verb
+def journal_check(console: Console, home: Home) -> None:
+    """Replay the journal and compare it with the live state, then check that all sums agree."""
+    from . import screens
+    from .audit import check
+
+    home.require()
+    with closing(_state(home)) as state:
+        audit = check(state)
+    result = {
+        "ok": True,
+        "entries": audit.n_entries,
+        "head": audit.head.hex(),
+        "deals": audit.n_deals,
+        "deals_open": audit.n_open,
+        "channels": audit.n_channels,
+        "earned": str(audit.earned),
+        "claimed": str(audit.claimed),
+    }
+    console.emit(result, table=lambda: screens.audit(result))
+
+
+@journal.command("export")
+@verb
+def journal_export(console: Console, home: Home) -> None:
+    """Write every entry as a JSON line, whole: whoever holds them can recompute every hash."""
+    from retrieval.deal import fold
+    from retrieval.ledger.journal import Journal, export_lines
+
+    home.require()
+    with closing(_state(home)) as state:
+        for line in export_lines(Journal(state, fold.reduce).iterate()):
+            console.stdout.write(line + "\n")
+
+
+@cli.group()
+@common_options
+def config() -> None:
+    """Show the settings."""
+
+
+@config.command("show")
+@verb
+def config_show(console: Console, home: Home) -> None:
+    """Show every setting, and where it comes from."""
+    from . import screens
+    from .config import load_settings, shown_settings
+
+    settings, origins = load_settings(home)
+    rows = shown_settings(settings, origins)
+    console.emit(rows, table=lambda: screens.settings(rows))
+
+
+def _state(home: Home) -> LmdbStateStorage:
+    """The state, to be read beside whoever writes it."""
+    from retrieval.store.lmdb import LmdbStateStorage
+
+    return LmdbStateStorage.open_readonly(home.require().state_path)

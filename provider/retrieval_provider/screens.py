@@ -1,0 +1,170 @@
+"""The tables a person sees. Each function takes the very rows that a script gets as JSON, so that the two never differ."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, TextIO
+
+from retrieval.console import View, facts, short_cid, show_amount, show_price, show_size, table
+from retrieval.units import format_amount
+
+Row = Mapping[str, Any]  # one JSON object
+ETHER_DECIMALS: Final = 18
+ID_SHOWN: Final = 10  # characters of a deal's, channel's or transaction's id: enough to find it, and to claim by
+
+
+def new_home(row: Row) -> View:
+    gas = format_amount(int(row["gas_wei"]), decimals=ETHER_DECIMALS, symbol="ETH")
+    lines = {"home": row["home"], "peer id": row["peer_id"], "paid to": row["receiver"]}
+    if row["rpc"] is None:
+        lines["chain"] = "none: name one with --rpc, or sell at a price of 0"
+    else:
+        gift = f", a gift of the development chain ({_id(row['gas_transaction'])})" if row["gas_transaction"] else ""
+        lines |= {"chain": row["rpc"], "gas money": f"{gas}{gift}" if int(row["gas_wei"]) else f"none: send some to {row['receiver']}"}
+    return facts(lines | {"next": "retrieval-provider add PATH, then retrieval-provider serve"})
+
+
+def added(rows: Sequence[Row]) -> View:
+    return table(
+        ("root", "bytes", "blocks", "path"),
+        [(row["root"], show_size(row["bytes"]), f"{row['blocks']:,}", row["path"]) for row in rows],
+        numbers=("bytes", "blocks"),
+    )
+
+
+def pinned(rows: Sequence[Row]) -> View:
+    return table(
+        ("root", "name", "bytes", "blocks", "price"),
+        [(row["root"], row["name"], show_size(row["bytes"]), f"{row['blocks']:,}", _price(row)) for row in rows],
+        numbers=("bytes", "blocks", "price"),
+        empty="nothing is pinned yet; `retrieval-provider add PATH` does it",
+    )
+
+
+def removed(row: Row) -> View:
+    return facts({"removed": row["root"], "freed": f"{show_size(row['removed_bytes'])} in {row['removed_blocks']:,} blocks"})
+
+
+def prices(rows: Sequence[Row]) -> View:
+    cells = [(row["cid"], show_price(int(row["price_per_gib"])), show_amount(int(row["flat_fee"]))) for row in rows]
+    return table(("content", "price", "flat fee"), cells, numbers=("price", "flat fee"))
+
+
+def status(row: Row) -> View:
+    if row["serving"]:
+        now = f"yes, process {row['pid']}, {row['sessions']} sessions, {row['deals_open']} open deals"
+    else:
+        now = "no; `retrieval-provider serve` starts it"
+    risk = f"{show_amount(int(row['at_risk']))} for {show_size(row['at_risk_bytes'])} sent and not paid"
+    channels = f"{row['channels']:,}" + (f", {row['closing']} of them closing" if row["closing"] else "")
+    return facts(
+        {
+            "serving": now,
+            "peer id": row["peer_id"],
+            "addresses": "\n".join(row["addresses"]) or "none while it does not serve",
+            "paid on": row["rpc"] or "nothing: chain.rpc is empty",
+            "paid to": row["receiver"],
+            "content": f"{row['roots']:,} roots, {show_size(row['stored_bytes'])} of {show_size(row['stored_bytes_max'])}",
+            "price": _price(row),
+            "channels": channels,
+            "earned": show_amount(int(row["earned"])),
+            "claimed": show_amount(int(row["claimed"])),
+            "unclaimed": show_amount(int(row["unclaimed"])),
+            "at risk": risk,
+        }
+    )
+
+
+def earnings(rows: Sequence[Row], by: str) -> View:
+    if by in ("deal", "receipt"):
+        return table(
+            ("time", "root", "client", by, "bytes", "earned", "voucher", "claim"),
+            [
+                (
+                    row["time"][:16].replace("T", " "),
+                    short_cid(row["root"]),
+                    row["peer"][-6:],
+                    row["deal_id"][:ID_SHOWN] if by == "deal" else f"{row['deal_id'][:6]} #{row['sequence']}",
+                    show_size(row["bytes"]),
+                    show_amount(int(row["amount"])),
+                    show_amount(int(row["voucher_amount"])),
+                    _claims(row),
+                )
+                for row in rows
+            ],
+            numbers=("bytes", "earned", "voucher"),
+            empty="nothing has been earned yet",
+        )
+    return table(
+        (by, "deals", "bytes", "earned", "claimed"),
+        [
+            (
+                row[by] or "nobody: free",
+                f"{row['deals']:,}",
+                show_size(row["bytes"]),
+                *(show_amount(int(row[k])) for k in ("amount", "claimed")),
+            )
+            for row in rows
+        ],
+        numbers=("deals", "bytes", "earned", "claimed"),
+        empty="nothing has been earned yet",
+    )
+
+
+def claimed(row: Row) -> View:
+    if not row["channels"] and not row["transactions"]:
+        return facts({"claimed": "nothing: there is no voucher above what was claimed"})
+    return facts(
+        {
+            "claimed": f"{show_amount(int(row['claimed']))} over {len(row['channels'])} channels",
+            "settled": f"{show_amount(int(row['settled']))} reached the receiver",
+            "transactions": "\n".join(row["transactions"]) or "none were needed",
+        }
+    )
+
+
+def audit(row: Row) -> View:
+    return facts(
+        {
+            "journal": f"{row['entries']:,} entries; they replay to the live state",
+            "head": row["head"],
+            "deals": f"{row['deals']:,}, {row['deals_open']} of them open, the others with one outcome each",
+            "channels": f"{row['channels']:,}; the deals of each sum to its best voucher",
+            "earned": show_amount(int(row["earned"])),
+            "claimed": show_amount(int(row["claimed"])),
+        }
+    )
+
+
+def settings(rows: Sequence[Row]) -> View:
+    return table(("key", "value", "from"), [(row["key"], str(row["value"]), row["from"]) for row in rows])
+
+
+def write_csv(stream: TextIO, rows: Sequence[Row]) -> None:
+    """Rows as CSV (RFC 4180) with a header; lists are joined by spaces."""
+    text = io.StringIO()
+    if rows:
+        writer = csv.DictWriter(text, fieldnames=list(rows[0]))
+        writer.writeheader()
+        writer.writerows({name: " ".join(value) if isinstance(value, list) else value for name, value in row.items()} for row in rows)
+    stream.write(text.getvalue())
+
+
+def _price(row: Row) -> str:
+    if int(row["price_per_gib"]) == 0 and int(row["flat_fee"]) == 0:
+        return "free"
+    fee = f" + {show_amount(int(row['flat_fee']))}" if int(row["flat_fee"]) else ""
+    return show_price(int(row["price_per_gib"])) + fee
+
+
+def _claims(row: Row) -> str:
+    transactions = row["transactions"] if "transactions" in row else [row["transaction"]] if row["transaction"] else []
+    if transactions:
+        return _id(transactions[-1]) + (f" +{len(transactions) - 1}" if len(transactions) > 1 else "")
+    return "claimed" if int(row["claimed"]) else "free" if row["channel"] is None else "not yet"
+
+
+def _id(text: str) -> str:
+    return f"{text[:ID_SHOWN]}…"
