@@ -51,6 +51,7 @@ DOORS: Final[dict[str, tuple[str, ...]]] = {
     "coincurve": ("retrieval.identity",),
     "eth_abi": ("retrieval.payment.evm",),
     "eth_account": ("retrieval.payment.evm",),
+    "cryptography": ("retrieval.transport.libp2p",),
     "libp2p": ("retrieval.transport.libp2p",),
     "lmdb": ("retrieval.store.lmdb",),
     "mmh3": ("retrieval.dag.hamt",),

@@ -1,13 +1,16 @@
 """Trio. Group commit: the one writer of a journal, shared by every session of a process.
 
-Steps that wait at the same time share one synced transaction, so that a hundred sessions cost little more than one. A commit that fails
-ends the process: what is in memory is then ahead of what is on disk, and only a restart can say which of it counts.
+Steps that wait at the same time share one synced transaction, so that a hundred sessions cost little more than one. Records reach the
+journal in the order in which they were submitted, whoever submitted them: sessions share the books, so what one of them records may
+rest on what another did a moment ago.
+
+A commit that fails ends the process: what is in memory is then ahead of what is on disk, and only a restart can say which of it counts.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -34,7 +37,7 @@ class _Waiting:
 
 
 class JournalWriter:
-    """Start ``run`` in a nursery, then ``await commit(records)`` from any task of the same loop."""
+    """Start ``run`` in a nursery, then ``submit`` or ``await commit(records)`` from any task of the same loop."""
 
     def __init__(self, journal: Journal, clock: Clock) -> None:
         self._journal: Final = journal
@@ -55,20 +58,29 @@ class JournalWriter:
                 for waiting in batch:
                     waiting.done.set()
 
-    async def commit(self, records: Iterable[Record]) -> None:
-        """Return when the records are durable, in the order of the calls."""
+    def submit(self, records: Iterable[Record]) -> trio.Event:
+        """Take records that stand or fall together; the event is set once they are durable.
+
+        Call it before the next await after whatever made the records, so that the journal's order is the order of what happened.
+        """
         waiting = _Waiting(tuple(records))
         assert len(waiting.records) <= APPEND_MAX
-        if not waiting.records:
-            return
-        self._queue.append(waiting)
-        self._wake.set()
-        await waiting.done.wait()
+        if waiting.records:
+            self._queue.append(waiting)
+            self._wake.set()
+        else:
+            waiting.done.set()
+        return waiting.done
 
-    async def commit_each(self, records: Sequence[Record]) -> None:
+    async def commit(self, records: Iterable[Record]) -> None:
+        """Return when records that stand or fall together are durable."""
+        await self.submit(records).wait()
+
+    async def commit_each(self, records: Iterable[Record]) -> None:
         """Return when the records are durable, any number of them: they need not stand or fall together."""
-        for start in range(0, len(records), APPEND_MAX):
-            await self.commit(records[start : start + APPEND_MAX])
+        each = tuple(records)
+        for done in [self.submit(each[start : start + APPEND_MAX]) for start in range(0, len(each), APPEND_MAX)]:
+            await done.wait()
 
     def _take(self) -> list[_Waiting]:
         batch: list[_Waiting] = []

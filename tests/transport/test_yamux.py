@@ -35,9 +35,9 @@ class Pipe:
         self._stream = stream
         self._n_at_once = n_at_once
 
-    async def send_all(self, data: bytes) -> None:
+    async def send_all(self, *parts: bytes | bytearray | memoryview) -> None:
         try:
-            await self._stream.send_all(data)
+            await self._stream.send_all(b"".join(parts))
         except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
             raise RemoteProtocolError(ErrorCode.TRANSFER_TRUNCATED, "broken pipe") from error
 

@@ -22,7 +22,7 @@ from retrieval.errors import ErrorCode, RemoteProtocolError
 from retrieval.identity import PeerId
 
 WINDOW_INITIAL: Final = 256 * 1024  # bytes either side may send before the first update; fixed by the specification
-FRAME_PAYLOAD_MAX: Final = 256 * 1024  # bytes we put in one frame: large enough to cost little, small enough for streams to take turns
+FRAME_PAYLOAD_MAX: Final = 512 * 1024  # bytes we put in one frame: large enough to cost little, small enough for streams to take turns
 STREAMS_MAX: Final = 4  # open at once on a connection; a session needs one, and stock libp2p peers ask two or three things besides
 CONTROL_QUEUED_MAX: Final = 64 * 1024  # bytes of answers (pongs, acknowledgements, resets) waiting for a peer that does not read
 
@@ -49,11 +49,13 @@ class _Flag(IntFlag):
 class Channel(Protocol):
     """The authenticated connection below. All verbs raise ``RemoteProtocolError`` when it breaks."""
 
-    async def send_all(self, data: bytes) -> None: ...
+    async def send_all(self, *parts: bytes | bytearray | memoryview) -> None:
+        """Send the parts one after another; they are not joined first."""
+        ...
 
     async def send_eof(self) -> None: ...
 
-    async def receive_some(self) -> bytes:
+    async def receive_some(self) -> bytes | bytearray:
         """The next bytes, in pieces of the channel's choosing; ``b""`` when the connection has ended."""
         ...
 
@@ -71,7 +73,8 @@ class _Piece:
     """One data frame on its way out."""
 
     stream: Stream
-    frame: bytes
+    header: bytes
+    payload: memoryview
     written: trio.Event = field(default_factory=trio.Event)
 
 
@@ -123,7 +126,7 @@ class Stream:
             rest = rest[size:]
         self._raise_failure()
 
-    async def receive_some(self, max_bytes: int) -> bytes:
+    async def receive_some(self, max_bytes: int) -> bytes | bytearray:
         """Between 1 and ``max_bytes`` bytes, or ``b""`` once the peer has ended its side cleanly.
 
         Whatever arrived before a failure is delivered first. Raises ``RemoteProtocolError(transfer_truncated)`` for every other end.
@@ -137,11 +140,9 @@ class Stream:
             self._receiver_wakes = trio.Event()
             await self._receiver_wakes.wait()
         if len(self._received) <= max_bytes:
-            data = bytes(self._received)
-            self._received.clear()
+            data, self._received = self._received, bytearray()
         else:
-            with memoryview(self._received) as view:
-                data = bytes(view[:max_bytes])
+            data = self._received[:max_bytes]
             del self._received[:max_bytes]
         self._acknowledge(len(data))
         return data
@@ -306,7 +307,7 @@ class Muxer:
     async def write_data(self, stream: Stream, stream_id: int, payload: memoryview) -> None:
         """Write one data frame. The writer finishes it even when the caller is cancelled; a connection that has ended drops it."""
         header = _HEADER.pack(_VERSION, _Type.DATA, _Flag.NONE, stream_id, len(payload))
-        piece = _Piece(stream=stream, frame=b"".join((header, payload)))
+        piece = _Piece(stream=stream, header=header, payload=payload)
         self._pieces.append(piece)
         self._queued.set()
         await piece.written.wait()
@@ -340,8 +341,13 @@ class Muxer:
             self._n_batches_begun += 1
             control, self._control = self._control, bytearray()
             self._writing, self._pieces = self._pieces, []
-            if batch := b"".join((control, *(piece.frame for piece in self._writing))):
-                await self._channel.send_all(batch)
+            batch: list[bytearray | memoryview] = []
+            head = control  # the frames without payload, then the header of the first with one
+            for piece in self._writing:
+                head += piece.header
+                batch += (head, piece.payload)
+                head = bytearray()
+            await self._channel.send_all(*batch, head)
             if self._is_parting:
                 await self._channel.send_eof()
             for piece in self._writing:
@@ -354,7 +360,8 @@ class Muxer:
 
     async def _read(self) -> NoReturn:
         """Feed frames to their streams as they come, whole or in parts, so that a frame's announced length costs nothing."""
-        data, start = b"", 0
+        data: bytes | bytearray = b""
+        start = 0
         while True:
             while len(data) - start < _HEADER.size:
                 data, start = data[start:] + await self._receive(), 0
@@ -377,7 +384,7 @@ class Muxer:
             elif stream is not None and flags & _Flag.FIN:
                 stream.end_receiving()
 
-    async def _receive(self) -> bytes:
+    async def _receive(self) -> bytes | bytearray:
         data = await self._channel.receive_some()
         if not data:
             raise RemoteProtocolError(ErrorCode.TRANSFER_TRUNCATED, "the peer closed the connection")
