@@ -1,7 +1,7 @@
 """The demo: a chain, a provider and a client as separate processes on this machine, and one retrieval sold, settled and proven.
 
-One rule: it believes no program's word. It compares what arrived with what was sold, asks the chain what the provider received, and
-has the receipt and both journals checked, each in a process of its own.
+One rule: it takes nobody's word. It compares what arrived with what was sold, asks the chain what the provider received, and has the
+receipt and both journals checked, each by a process that only reads.
 """
 
 from __future__ import annotations
@@ -17,24 +17,30 @@ import tempfile
 import time
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import click
 
 from retrieval import _native
 from retrieval.console import show_amount, show_duration, show_rate, show_size
+from retrieval.deal import fold
 from retrieval.devchain.children import Child, ChildFailed, Children, Json
-from retrieval.units import MIB
+from retrieval.errors import LocalProtocolError
+from retrieval.identity import format_address
+from retrieval.ledger.journal import Journal
+from retrieval.payment.chain import DEVCHAIN
+from retrieval.store.lmdb import LmdbStateStorage
+from retrieval.units import MIB, ceil_div
 
 FILE_BYTES: Final = 64 * MIB
-FILE_SEED: Final = 20_000  # of the bytes in the file that is sold when the caller names none: the same root CID everywhere
+FILE_SEED: Final = 64  # of the file that is sold when none is named, so that its root CID is the same everywhere
 DEPOSIT: Final = "1 USD"
-SLOW_BYTES_PER_S: Final = 1 * MIB  # a machine that moves less than this is stuck, not slow
 PATIENCE_S: Final = 120
-RPC_TIMEOUT_S: Final = 10
-BALANCE_OF: Final = "0x70a08231"  # ERC-20 balanceOf(address)
+BYTES_PER_S_MIN: Final = 1 * MIB  # a machine that moves less than this is stuck, not slow
+RPC_TIMEOUT_S: Final = 10.0
+BALANCE_OF: Final = "0x70a08231"  # selector of ERC-20's balanceOf(address)
 
 
 class DemoFailed(Exception):
@@ -43,19 +49,17 @@ class DemoFailed(Exception):
 
 @click.command()
 @click.argument("file", type=click.Path(path_type=Path, exists=True, readable=True), required=False)
-@click.option("--keep", is_flag=True, help="Leave the homes, the receipt and the output where they are, to look around.")
+@click.option("--keep", is_flag=True, help="Leave the two homes, the receipt and the output where they are, to look around in.")
 def main(file: Path | None, keep: bool) -> None:
-    """Sell FILE, a file or a directory (64 MiB made up here, when none is named), to a client on this machine."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # whoever ends us means our children too
+    """Sell FILE, a file or a directory, to a client on this machine; without one, 64 MiB are made up."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # ended like this or by Ctrl-C, our children end first
     try:
-        with _workplace(keep) as place:
-            outcome = _Demo(place).run(file.resolve() if file is not None else None)
-            if keep:
-                _tell("kept", f"{place}: try `retrieval-client --home {place / 'client'} statement`")
-    except (ChildFailed, DemoFailed) as error:
-        sys.exit(f"demo failed: {error}")
+        with _folder(keep) as folder, Children(folder) as children:
+            outcome = _Demo(folder, children).run(file.resolve() if file is not None else None)
+    except (ChildFailed, DemoFailed, LocalProtocolError) as error:
+        sys.exit(f"The demo failed: {error}")
     except KeyboardInterrupt:
-        sys.exit("demo interrupted; its processes have ended")
+        sys.exit("The demo was interrupted; all it started has ended.")
     sys.stderr.flush()
     click.echo(json.dumps(outcome))
 
@@ -63,14 +67,142 @@ def main(file: Path | None, keep: bool) -> None:
 class _Demo:
     """One run, in one folder."""
 
-    def __init__(self, place: Path) -> None:
-        self._place: Final = place
-        self._provider_home: Final = ("--home", place / "provider")
-        self._client_home: Final = ("--home", place / "client")
+    def __init__(self, folder: Path, children: Children) -> None:
+        self._folder: Final = folder
+        self._children: Final = children
         self._began: Final = time.monotonic()
 
     def run(self, file: Path | None) -> Json:
+        """Everything from an empty folder to a settled, proven retrieval. Raises ``ChildFailed`` and ``DemoFailed``."""
         if _native.NOTICE is not None:
-            _tell("notice", _native.NOTICE)
-        with Children(self._place) as children:
-            return self._sell(children, file)
+            self._tell("notice", _native.NOTICE)
+        chain = self._children.start("retrieval-devchain", "--port", "0")
+        content = file or _make_up(self._folder / "demo.bin")
+        size_bytes = _size_bytes(content)
+        patience_s = PATIENCE_S + ceil_div(size_bytes, BYTES_PER_S_MIN)
+        rpc = str(chain.ready()["rpc"])
+        self._tell("chain", f"a development chain answers at {rpc}")
+
+        # What does not wait for each other runs side by side: most of a short command is its imports.
+        client = self._client("init", "--rpc", rpc)
+        receiver = str(self._provider("init", "--rpc", rpc).result()["receiver"])
+        adding = self._provider("add", content)
+        provider = self._provider("serve", "--listen", "/ip4/127.0.0.1/tcp/0", "--rpc", rpc)
+        added = adding.result(timeout_s=patience_s)
+        self._tell("provider", f"added {content.name}: {show_size(size_bytes)} in {added['blocks']} blocks, root {added['root']}")
+        wallet = client.result()
+        minted, limit = show_amount(int(wallet["minted"])), show_amount(int(wallet["per_fetch"]))
+        self._tell("client", f"has a wallet with {minted} of test money, and a limit of {limit} a fetch")
+        address = str(provider.ready()["addresses"][0])
+        self._tell("provider", f"serves at {address}")
+
+        self._client("fund", DEPOSIT, "--provider", address).result()
+        self._tell("client", f"put {DEPOSIT} into a channel to this provider")
+        output = self._folder / "output" / content.name
+        output.parent.mkdir()
+        got = self._client("get", added["root"], "--from", address, "-o", output).result(timeout_s=patience_s)
+        self._tell("client", _told(got))
+        if not _same(content, output):
+            raise DemoFailed(f"{output} is not what was added")
+        self._tell("client", "what arrived is what was added, byte for byte")
+
+        receipt = self._folder / "demo.receipt.cbor"
+        exporting = self._client("receipts", "export", got["deal_id"], "-o", receipt)
+        if status := provider.stop():
+            raise ChildFailed(provider, f"ended with exit status {status} when it was stopped")
+        claimed = _token_balance(rpc, receiver)
+        self._tell("chain", f"the provider claimed on its way out, and {show_amount(claimed)} reached {receiver}")
+        exporting.result()
+        self._check(receipt)
+        if claimed != int(got["paid"]):
+            raise DemoFailed(f"{got['paid']} was paid and {claimed} reached the receiver")
+        return {
+            "root": added["root"],
+            "bytes": got["bytes"],
+            "blocks": got["blocks"],
+            "verified": got["verified"],
+            "paid": got["paid"],
+            "claimed": str(claimed),
+            "receipt_verified": got["receipt_verified"],
+            "ttfb_ms": got["ttfb_ms"],
+            "seconds": got["seconds"],
+        }
+
+    def _check(self, receipt: Path) -> None:
+        """Have everything checked that can be checked by one party alone."""
+        verdict, journal = self._client("receipts", "verify", receipt), self._provider("journal", "check")
+        with closing(LmdbStateStorage.open_readonly(self._folder / "client" / "state")) as state:
+            head = Journal(state, fold.reduce).check()
+        verdict.result()
+        self._tell("receipt", f"{_size_bytes(receipt)} bytes that both parties signed prove the delivery to anybody, offline")
+        n_entries = journal.result()["entries"]
+        self._tell("journals", f"{n_entries} entries of the provider and {head.sequence} of the client replay to what is on disk")
+
+    def _provider(self, *arguments: str | Path) -> Child:
+        return self._children.start("retrieval-provider", "--home", self._folder / "provider", *arguments)
+
+    def _client(self, *arguments: str | Path) -> Child:
+        return self._children.start("retrieval-client", "--home", self._folder / "client", *arguments)
+
+    def _tell(self, who: str, sentence: str) -> None:
+        elapsed_s = time.monotonic() - self._began
+        click.echo(f"{elapsed_s:5.1f} s  {who:<9} {sentence}", err=True)
+
+
+def _told(got: Json) -> str:
+    """What a `get` reported, as a sentence."""
+    rate = show_rate(got["bytes"] / got["seconds"])
+    return (
+        f"fetched, verified and paid {show_size(got['bytes'])} in {show_duration(got['seconds'])} ({rate}), "
+        f"the first block after {got['ttfb_ms']:.0f} ms, for {show_amount(int(got['paid']))}"
+    )
+
+
+@contextmanager
+def _folder(keep: bool) -> Iterator[Path]:
+    """A new folder for everything the demo makes, removed at the end unless it is to be kept."""
+    folder = Path(tempfile.mkdtemp(prefix="retrieval-demo-"))
+    try:
+        yield folder
+    finally:
+        if keep:
+            click.echo(f"kept in {folder}; look around with `retrieval-client --home {folder / 'client'} statement`", err=True)
+        else:
+            shutil.rmtree(folder)
+
+
+def _make_up(path: Path) -> Path:
+    """The file that is sold when none is named: incompressible, and the same on every machine."""
+    source = random.Random(FILE_SEED)
+    with path.open("wb") as file:
+        for _ in range(FILE_BYTES // MIB):
+            file.write(source.randbytes(MIB))
+    return path
+
+
+def _size_bytes(path: Path) -> int:
+    """Of a file, or of all files below a directory."""
+    return sum(one.lstat().st_size for one in (path, *path.rglob("*")) if one.is_file())
+
+
+def _same(sold: Path, received: Path) -> bool:
+    """Whether two files, or two directories with all that is below them, are equal byte for byte."""
+    if sold.is_symlink() or received.is_symlink():
+        return sold.is_symlink() and received.is_symlink() and os.readlink(sold) == os.readlink(received)
+    if sold.is_dir() and received.is_dir():
+        names = sorted(os.listdir(sold))
+        return names == sorted(os.listdir(received)) and all(_same(sold / name, received / name) for name in names)
+    return sold.is_file() and received.is_file() and filecmp.cmp(sold, received, shallow=False)
+
+
+def _token_balance(rpc: str, owner: str) -> int:
+    """What an account holds in the test dollar's smallest unit, asked of the chain itself and not of the programs under show."""
+    call = {"to": format_address(DEVCHAIN.token), "data": BALANCE_OF + owner.removeprefix("0x").rjust(64, "0")}
+    body = json.dumps({"jsonrpc": "2.0", "id": 1, "method": "eth_call", "params": [call, "latest"]}).encode()
+    request = urllib.request.Request(rpc, body, {"Content-Type": "application/json"})
+    with urllib.request.urlopen(request, timeout=RPC_TIMEOUT_S) as response:
+        return int(json.load(response)["result"], 16)
+
+
+if __name__ == "__main__":
+    main()
