@@ -157,6 +157,70 @@ def get(
     console.emit(result, table=lambda: screens.retrieved(result))
 
 
+@cli.command()
+@click.option("--offline", is_flag=True, help="Show what the journal has, without asking the chain.")
+@verb
+def channels(console: Console, home: Home, offline: bool) -> None:
+    """Show every channel: what it holds, what was promised and claimed, what is left."""
+    import time
+
+    from retrieval.payment.evm import EvmChain
+
+    from . import screens
+    from .rows import channel_rows
+    from .wallet import open_wallet
+
+    settings = _settings(home)
+    if settings.chain.rpc and not offline:
+        with open_wallet(home, settings, command=f"{PROGRAM} channels", now=time.time()) as wallet:
+            known = [line for line in wallet.lines.values() if line.channel is not None]
+            wallet.refresh(EvmChain(settings.chain.rpc), known, now=time.time())
+    with closing(_state(home)) as state:
+        rows = list(channel_rows(state))
+    console.emit(rows, table=lambda: screens.channels(rows))
+
+
+@cli.command()
+@click.argument("channel")
+@verb
+def close(console: Console, home: Home, channel: str) -> None:
+    """Take what is left out of the channel whose id begins with CHANNEL. It takes two runs, with the channel's delay between them."""
+    import time
+
+    from retrieval.errors import ErrorCode, LocalProtocolError
+    from retrieval.payment.evm import EvmChain
+
+    from . import screens
+    from .leaving import find_channel, leave
+    from .rows import closing_row
+    from .wallet import open_wallet
+
+    settings = _settings(home)
+    if not settings.chain.rpc:
+        raise LocalProtocolError(ErrorCode.CONFIG_INVALID, "chain.rpc is empty, and money needs a chain")
+    with open_wallet(home, settings, command=f"{PROGRAM} close", now=time.time()) as wallet:
+        channel_id = find_channel(wallet.state, channel)
+        result = closing_row(channel_id, wallet.key.address, leave(wallet, EvmChain(settings.chain.rpc), channel_id, now=time.time()))
+    console.emit(result, table=lambda: screens.closing(result))
+
+
+@cli.command()
+@click.option("--csv", "as_csv", is_flag=True, help="Write the deals as CSV.")
+@verb
+def statement(console: Console, home: Home, as_csv: bool) -> None:
+    """Show what was paid, to whom, for what; and that it adds up to what was promised."""
+    from . import screens
+    from .rows import channel_sums, deal_rows
+
+    with closing(_state(home)) as state:
+        deals = list(deal_rows(state))
+        result = {"deals": deals, "channels": list(channel_sums(state, deals)), "paid": str(sum(int(deal["paid"]) for deal in deals))}
+    if as_csv:
+        screens.write_csv(console.stdout, deals)
+    else:
+        console.emit(result, table=lambda: screens.statement(result))
+
+
 @cli.group()
 @common_options
 def receipts() -> None:
@@ -210,6 +274,26 @@ def receipts_export(console: Console, home: Home, deals: tuple[str, ...], out: P
     with closing(_state(home)) as state:
         rows = export(state, _peer_id(home), deals, out)
     console.emit(rows, table=lambda: screens.exported(rows))
+
+
+@cli.group()
+@common_options
+def journal() -> None:
+    """Check the journal: everything that moved money or promises."""
+
+
+@journal.command("check")
+@verb
+def journal_check(console: Console, home: Home) -> None:
+    """Replay the journal and compare it with the live state, then check that all sums agree."""
+    from retrieval.deal.audit import check
+
+    from . import screens
+    from .rows import audit_row
+
+    with closing(_state(home)) as state:
+        result = audit_row(check(state))
+    console.emit(result, table=lambda: screens.audit(result))
 
 
 def default_target(source: Source, as_car: bool) -> Path:

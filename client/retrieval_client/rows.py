@@ -5,12 +5,13 @@ The tables in ``screens`` are made from these very rows, so that a person and a 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any, TypeAlias
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from retrieval.cid import format_cid
 from retrieval.console import show_time
 from retrieval.deal import fold
+from retrieval.deal.audit import Audit
 from retrieval.deal.records import ChannelRecord, DealRecord, LineRecord, Outcome, OutcomeRecord, ReceiptRecord
 from retrieval.errors import ErrorCode
 from retrieval.identity import EvmAddress, PeerId, format_address, format_peer_id
@@ -19,10 +20,13 @@ from retrieval.payment.receipt import VerifiedReceipt
 from retrieval.wire.messages import DealId, KnownChannel
 from retrieval.wire.receipt import Receipt
 
-from .api import Retrieval
-from .funding import Offer
+from .leaving import Leaving
 from .receipts import bundle_of, receipt_status, receipted_deals
 from .source import Source
+
+if TYPE_CHECKING:
+    from .api import Retrieval
+    from .funding import Offer
 
 Row: TypeAlias = dict[str, Any]  # one JSON object
 
@@ -115,6 +119,48 @@ def deal_rows(state: StateView) -> Iterator[Row]:
             "reason": ErrorCode(ended.code).label if ended is not None and ended.code else None,
             "countersigned": ended is not None and ended.done is not None,
         }
+
+
+def channel_sums(state: StateView, deals: Sequence[Row]) -> Iterator[Row]:
+    """For each channel what its deals sum to, beside what its voucher promises."""
+    for channel in channel_rows(state):
+        own = [deal for deal in deals if deal["channel_id"] == channel["channel_id"]]
+        paid = str(sum(int(deal["paid"]) for deal in own))
+        yield {
+            "channel_id": channel["channel_id"],
+            "provider": channel["provider"],
+            "deals": len(own),
+            "paid": paid,
+            "promised": channel["promised"],
+            "claimed": channel["claimed"],
+            "agrees": paid == channel["promised"],
+        }
+
+
+def closing_row(channel_id: bytes, payer: EvmAddress, leaving: Leaving) -> Row:
+    """How far the closing of a channel is."""
+    return {
+        "channel_id": channel_id.hex(),
+        "state": leaving.stage.value,
+        "amount": str(leaving.amount),
+        "payer": format_address(payer),
+        "withdraw_at": show_time(leaving.withdraw_at) if leaving.withdraw_at else None,
+        "transaction": None if leaving.transaction is None else f"0x{leaving.transaction.hex()}",
+    }
+
+
+def audit_row(audit: Audit) -> Row:
+    """What `journal check` found."""
+    return {
+        "ok": True,
+        "entries": audit.n_entries,
+        "head": audit.head.hex(),
+        "deals": audit.n_deals,
+        "deals_open": audit.n_open,
+        "channels": audit.n_channels,
+        "paid": str(audit.promised),
+        "claimed": str(audit.claimed),
+    }
 
 
 def receipt_rows(state: StateView, client: PeerId) -> Iterator[Row]:

@@ -7,7 +7,7 @@ import io
 from collections.abc import Sequence
 from typing import Final, TextIO
 
-from retrieval.console import View, facts, short_cid, show_amount, show_duration, show_price, show_rate, show_size, table
+from retrieval.console import View, facts, short_cid, show_amount, show_duration, show_price, show_rate, show_size, stacked, table
 
 from .rows import Row
 
@@ -102,12 +102,18 @@ def closing(row: Row) -> View:
         "closing": f"{_usd(row['amount'])} can be taken from {row['withdraw_at']} on: run the same command then",
         "closed": f"{_usd(row['amount'])} came back to {row['payer']}",
     }
-    return facts({"channel": row["channel_id"], "state": row["state"], "money": said[row["state"]]})
+    return facts(
+        {
+            "channel": row["channel_id"],
+            "state": row["state"],
+            "money": "nothing is left in it" if row["amount"] == "0" else said[row["state"]],
+        }
+    )
 
 
-def statement(deals: Sequence[Row], channels: Sequence[Row], total: str) -> Sequence[View]:
+def statement(row: Row) -> View:
     """The deals, then each channel's sum beside its voucher."""
-    return (
+    return stacked(
         table(
             ("time", "deal", "content", "provider", "bytes", "paid", "outcome", "receipt"),
             [
@@ -121,7 +127,7 @@ def statement(deals: Sequence[Row], channels: Sequence[Row], total: str) -> Sequ
                     row["outcome"],
                     "countersigned" if row["countersigned"] else "ours only" if row["blocks"] else "none",
                 )
-                for row in deals
+                for row in row["deals"]
             ],
             numbers=("bytes", "paid"),
             empty="nothing was fetched yet",
@@ -130,12 +136,12 @@ def statement(deals: Sequence[Row], channels: Sequence[Row], total: str) -> Sequ
             ("channel", "provider", "deals", "paid", "voucher", "agrees"),
             [
                 (_id(row["channel_id"]), _peer(row), f"{row['deals']:,}", _usd(row["paid"]), _usd(row["promised"]), _agrees(row))
-                for row in channels
+                for row in row["channels"]
             ],
             numbers=("deals", "paid", "voucher"),
-            empty="",
+            empty="no channel was ever funded",
         ),
-        facts({"paid in all": _usd(total)}),
+        facts({"paid in all": _usd(row["paid"])}),
     )
 
 

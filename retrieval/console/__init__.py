@@ -20,7 +20,7 @@ from retrieval.console.logs import configure_logging
 from retrieval.console.options import common_options, verb
 from retrieval.console.progress import Progress
 from retrieval.console.run import run
-from retrieval.console.screen import Console, View, facts, table
+from retrieval.console.screen import Console, View, facts, stacked, table
 from retrieval.console.words import (
     printable,
     short_cid,
@@ -48,6 +48,7 @@ __all__ = [
     "show_rate",
     "show_size",
     "show_time",
+    "stacked",
     "table",
     "verb",
 ]

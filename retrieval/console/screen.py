@@ -13,7 +13,7 @@ from typing import Final, TextIO, TypeAlias
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console as Screen
-from rich.console import RenderableType
+from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
@@ -75,6 +75,12 @@ def facts(values: Mapping[str, str]) -> RenderableType:
     for name, value in values.items():
         drawn.add_row(name, Text(printable(value)))
     return drawn
+
+
+def stacked(*views: RenderableType) -> RenderableType:
+    """Several views, one below the other, with a line between them."""
+    first, *others = views
+    return Group(first, *(part for view in others for part in ("", view)))
 
 
 def screen_for(stream: TextIO) -> Screen:

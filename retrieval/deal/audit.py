@@ -1,0 +1,141 @@
+"""Whether a journal keeps its promises: it replays to the live state, and the sums in it agree. For both programs' ``journal check``.
+
+What must hold, always: each deal that ended has one outcome, at the amount of its last receipt, and each that did not is open; per channel
+the amounts of all deals sum to the best voucher, which the channel's authorizer signed, and no more was claimed than it promises; all
+accounts together come to zero. Where the other party showed that it counts another sum, the journal says so in a transfer of its own
+(``postings.correction``), and the sum is right with it.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+
+from retrieval.deal import fold, postings
+from retrieval.deal.records import ChannelRecord, DealRecord, LineRecord, OutcomeRecord, ReceiptRecord
+from retrieval.errors import ErrorCode, LocalProtocolError, RemoteProtocolError
+from retrieval.identity import EvmAddress
+from retrieval.ledger.journal import Journal, RecordKind
+from retrieval.ledger.state import StateSnapshot, StateStorage, StateView
+from retrieval.ledger.transfers import ACCOUNTS, Balances, TransferFlag, decode_transfer
+from retrieval.payment.channel import ChannelConfig, ChannelId, settlement_domain
+from retrieval.payment.voucher import Voucher, verify_voucher
+from retrieval.wire.receipt import Receipt
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Audit:
+    """What was checked. Amounts in the token's smallest unit, over all channels."""
+
+    n_entries: int
+    head: bytes
+    """Hash of the newest entry: with it, a copy of the journal can be compared."""
+    n_deals: int
+    n_open: int
+    n_channels: int
+    promised: int
+    """By the best voucher of each channel."""
+    claimed: int
+
+
+def check(storage: StateStorage) -> Audit:
+    """Check everything. Raises ``LocalProtocolError(journal_broken)`` naming the first thing that does not hold."""
+    head = Journal(storage, fold.reduce).check()
+    with storage.snapshot() as state:
+        n_deals, n_open, owed = _check_deals(state)
+        owed.update(_corrections(state))
+        promised, claimed, n_channels = _check_channels(state, owed)
+        _check_accounts(state)
+    return Audit(
+        n_entries=head.sequence,
+        head=head.hash,
+        n_deals=n_deals,
+        n_open=n_open,
+        n_channels=n_channels,
+        promised=promised,
+        claimed=claimed,
+    )
+
+
+def _check_deals(state: StateView) -> tuple[int, int, Counter[bytes]]:
+    """Deals, open deals, and what the deals of each line cost in all."""
+    owed = Counter[bytes]()
+    n_deals, still_open = 0, set(fold.open_deals(state))
+    n_open = len(still_open)
+    for deal_id, deal in fold.scan(state, DealRecord):
+        n_deals += 1
+        ended = fold.get(state, OutcomeRecord, deal_id)
+        if (ended is None) != (deal_id in still_open):
+            raise _broken(f"deal {deal_id.hex()} is open and ended" if ended else f"deal {deal_id.hex()} is neither open nor ended")
+        still_open.discard(deal_id)
+        newest = fold.get(state, ReceiptRecord, deal_id)
+        amount = Receipt.decode(newest.receipt.body).deal_amount if newest else 0
+        if ended is not None and ended.amount != amount:
+            raise _broken(f"deal {deal_id.hex()} ended with {ended.amount}, and its last receipt says {amount}")
+        owed[deal.line_key] += amount
+    if still_open:
+        raise _broken(f"deal {still_open.pop().hex()} is open, and was never agreed")
+    return n_deals, n_open, owed
+
+
+def _corrections(state: StateSnapshot) -> Counter[bytes]:
+    """By channel: what the other party showed to be promised beyond, or below, what our deals sum to."""
+    corrected = Counter[bytes]()
+    accounts = {postings.channel_account(key): key for key, _ in fold.scan(state, ChannelRecord)}
+    for entry in state.entries():
+        if entry.record.kind is not RecordKind.TRANSFER:
+            continue
+        transfer = decode_transfer(entry.record.body)
+        if transfer.flag is not TransferFlag.POSTED:
+            continue
+        if (key := accounts.get(transfer.debit)) is not None and transfer.credit == postings.earned_account(key):
+            corrected[key] += transfer.amount
+        elif (key := accounts.get(transfer.credit)) is not None and transfer.debit == postings.earned_account(key):
+            corrected[key] -= transfer.amount
+    return corrected
+
+
+def _check_channels(state: StateView, owed: Counter[bytes]) -> tuple[int, int, int]:
+    """What was promised and claimed over all channels, and how many there are."""
+    balances = Balances(state, limited=postings.LIMITED)
+    promised = claimed = 0
+    channels = dict(fold.scan(state, ChannelRecord))
+    for channel_id, channel in channels.items():
+        name = f"channel {channel_id.hex()}"
+        line = fold.get(state, LineRecord, channel_id)
+        best = line.best if line else None
+        best_amount = best.amount if best else 0
+        if best is not None:
+            _check_signature(channel_id, channel, Voucher(channel_id=ChannelId(channel_id), amount=best.amount, signature=best.signature))
+        if owed[channel_id] != best_amount:
+            raise _broken(f"{name}: its deals sum to {owed[channel_id]}, and its best voucher promises {best_amount}")
+        taken = balances.balance(postings.claimed_account(channel_id)).posted
+        if taken + balances.balance(postings.earned_account(channel_id)).posted != best_amount:
+            raise _broken(f"{name}: its accounts do not hold what its best voucher promises, {best_amount}")
+        if channel.total_claimed > best_amount:
+            raise _broken(f"{name}: {channel.total_claimed} was claimed of {best_amount} promised; was state/ restored from an old copy?")
+        promised += best_amount
+        claimed += channel.total_claimed
+    for line_key in owed.keys() - channels.keys():
+        if owed[line_key]:
+            raise _broken(f"{owed[line_key]} is owed on {line_key.hex()}, which is no channel")
+    return promised, claimed, len(channels)
+
+
+def _check_signature(channel_id: bytes, channel: ChannelRecord, voucher: Voucher) -> None:
+    domain = settlement_domain(channel.chain_id, EvmAddress(channel.contract))
+    try:
+        verify_voucher(voucher, ChannelConfig.from_bytes(channel.config).payer_authorizer, domain)
+    except RemoteProtocolError as error:
+        raise _broken(f"channel {channel_id.hex()}: its best voucher does not verify: {error.detail}") from error
+
+
+def _check_accounts(state: StateView) -> None:
+    balances = Balances(state, limited=postings.LIMITED)
+    total = sum(balances.balance(account.decode("ascii")).posted for account, _ in state.scan(ACCOUNTS))
+    if total:
+        raise _broken(f"all accounts together hold {total}, not nothing")
+
+
+def _broken(why: str) -> LocalProtocolError:
+    return LocalProtocolError(ErrorCode.JOURNAL_BROKEN, why)
