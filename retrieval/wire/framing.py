@@ -89,7 +89,7 @@ class FrameDecoder:
         """Whether a frame has begun and not ended: a stream that stops now was cut."""
         return bool(self._buffer)
 
-    def feed(self, data: bytes) -> Iterator[Message | list[Block]]:
+    def feed(self, data: bytes | bytearray) -> Iterator[Message | list[Block]]:
         """Add bytes and take what is complete. Raises ``RemoteProtocolError``; the stream cannot be read on after that.
 
         The iterator must be exhausted before the next call.
