@@ -5,6 +5,7 @@ One rule: a verb imports what it needs when it runs, so that --help is instant a
 
 from __future__ import annotations
 
+import shutil
 import sys
 from contextlib import closing
 from pathlib import Path
@@ -40,7 +41,10 @@ def cli() -> None:
 @click.option("--rpc", metavar="URL", default="", help="JSON-RPC of the chain to be paid on; without one, content is served free only.")
 @verb
 def init(console: Console, home: Home, rpc: str) -> None:
-    """Make keys, stores and config.toml. On the development chain, also take gas money."""
+    """Set up a home: keys, stores, config.toml.
+
+    On the development chain it also takes gas money for the receiver.
+    """
     from retrieval.identity import format_address, format_peer_id
 
     from . import screens
@@ -63,7 +67,10 @@ def init(console: Console, home: Home, rpc: str) -> None:
 @click.option("--car", is_flag=True, help="The paths are CAR files: import their blocks and pin their roots.")
 @verb
 def add(console: Console, home: Home, paths: tuple[Path, ...], car: bool) -> None:
-    """Import files, directories or CARs, and pin them: from now on they can be quoted and sold."""
+    """Import files, directories or CARs, and pin them.
+
+    From then on they can be quoted and sold; a running provider needs no restart.
+    """
     from retrieval.cid import format_cid
 
     from . import content, screens
@@ -136,7 +143,10 @@ def ls(console: Console, home: Home) -> None:
 @click.option("--force", is_flag=True, help="Also while deals for it are open; they will fail.")
 @verb
 def rm(console: Console, home: Home, cid: str, force: bool) -> None:
-    """Unpin content and drop the blocks that nothing else needs. Refused while a deal for it is open."""
+    """Unpin content and drop what only it needed.
+
+    Refused while a deal for it is open.
+    """
     from retrieval.cid import format_cid, parse_cid
     from retrieval.store.lmdb import LmdbBlockStore
 
@@ -161,7 +171,10 @@ def rm(console: Console, home: Home, cid: str, force: bool) -> None:
 @click.option("--flat-fee", metavar="X", help="What a deal costs besides, once a day for the same content and payer.")
 @verb
 def price(console: Console, home: Home, cid: str | None, amount: tuple[str, ...], flat_fee: str | None) -> None:
-    """Show prices, or set one: `price default 0.01 USD/GiB`. It counts from the next quote on; agreed deals keep theirs."""
+    """Show prices, or set one.
+
+    For example `price default 0.01 USD/GiB`. It counts from the next quote on; agreed deals keep theirs.
+    """
     from retrieval.cid import format_cid, parse_cid
 
     from . import screens
@@ -190,7 +203,10 @@ def price(console: Console, home: Home, cid: str | None, amount: tuple[str, ...]
 @RPC
 @verb
 def serve(console: Console, home: Home, listen: tuple[str, ...], rpc: str | None) -> None:
-    """Serve what is pinned, take payment, and claim it. Ctrl-C tells the clients, claims, and ends."""
+    """Serve, take payment, and claim it.
+
+    Ctrl-C tells the clients, claims, and ends; a second one ends at once.
+    """
     import trio
 
     from .config import load_settings
@@ -203,7 +219,7 @@ def serve(console: Console, home: Home, listen: tuple[str, ...], rpc: str | None
 @cli.command()
 @verb
 def status(console: Console, home: Home) -> None:
-    """Show what this provider is, what it holds, and what it has earned."""
+    """Show what it is, holds and has earned."""
     from . import screens
     from .config import load_settings
     from .overview import overview
@@ -218,7 +234,10 @@ def status(console: Console, home: Home) -> None:
 @click.option("--csv", "as_csv", is_flag=True, help="Write CSV.")
 @verb
 def earnings(console: Console, home: Home, by: str, as_csv: bool) -> None:
-    """Show what was earned: each receipt, the voucher that paid it, and the claim that brought it home."""
+    """Show what was earned, by what, and how it was claimed.
+
+    Each receipt is traced to the voucher that paid it and to the claim that brought it home; --json shows every id whole.
+    """
     from retrieval.deal import fold
     from retrieval.ledger.journal import Journal
 
@@ -238,7 +257,7 @@ def earnings(console: Console, home: Home, by: str, as_csv: bool) -> None:
     if as_csv:
         screens.write_csv(console.stdout, rows)
     else:
-        console.emit(rows, table=lambda: screens.earnings(rows, by))
+        console.emit(rows, table=lambda: screens.earnings(rows, by, width=shutil.get_terminal_size().columns))
 
 
 @cli.command()
@@ -246,7 +265,10 @@ def earnings(console: Console, home: Home, by: str, as_csv: bool) -> None:
 @RPC
 @verb
 def claim(console: Console, home: Home, channel: str | None, rpc: str | None) -> None:
-    """Claim what vouchers promise and settle it to the receiver: all channels, or the one whose id begins with CHANNEL."""
+    """Claim what vouchers promise, and settle it.
+
+    Of all channels, or of the one whose id begins with CHANNEL. A running provider does it in its own name.
+    """
     from . import screens
     from .commands import claim as claim_channels
     from .config import load_settings
@@ -259,13 +281,13 @@ def claim(console: Console, home: Home, channel: str | None, rpc: str | None) ->
 @cli.group()
 @common_options
 def journal() -> None:
-    """Check or export the journal: everything that moved money or promises."""
+    """Check or export the journal."""
 
 
 @journal.command("check")
 @verb
 def journal_check(console: Console, home: Home) -> None:
-    """Replay the journal and compare it with the live state, then check that all sums agree."""
+    """Prove that journal, state and sums agree."""
     from . import screens
     from .audit import check
 
@@ -288,7 +310,10 @@ def journal_check(console: Console, home: Home) -> None:
 @journal.command("export")
 @verb
 def journal_export(console: Console, home: Home) -> None:
-    """Write every entry as a JSON line, whole: whoever holds them can recompute every hash."""
+    """Write every entry as a JSON line.
+
+    They are whole: whoever holds them can recompute every hash.
+    """
     from retrieval.deal import fold
     from retrieval.ledger.journal import Journal, export_lines
 

@@ -9,7 +9,7 @@ import os
 import time
 from collections.abc import Callable, Mapping
 from contextlib import closing
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import trio
 
@@ -28,9 +28,11 @@ from retrieval.transport.writer import JournalWriter, steady_clock
 from .config import ProviderSettings
 from .figures import figures_of
 from .ledger import open_ledger
-from .node import Node
 from .pricing import is_free
 from .settlement import Claimed, Settler
+
+if TYPE_CHECKING:
+    from .node import Node  # a command that only asks does not wait for the transport
 
 CLAIM_TIMEOUT_S: Final = 600.0
 """For a claim asked of a running provider: a few transactions of a slow chain."""

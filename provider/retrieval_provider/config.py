@@ -78,11 +78,15 @@ def load_settings(home: Home, flags: Mapping[str, object] | None = None) -> tupl
 
 def shown_settings(settings: ProviderSettings, origins: Mapping[str, str]) -> list[dict[str, object]]:
     """Every setting as config.toml would hold it, with where it came from."""
-    rows: list[dict[str, object]] = []
-    for key in keys_of(ProviderSettings):
-        section: object = getattr(settings, key.section)
-        rows.append({"key": key.dotted, "value": key.kind.show(getattr(section, key.name)), "from": origins[key.dotted]})
-    return rows
+    return [
+        {
+            "key": key.dotted,
+            "kind": key.kind.name,
+            "value": key.kind.show(getattr(getattr(settings, key.section), key.name)),
+            "from": origins[key.dotted],
+        }
+        for key in keys_of(ProviderSettings)
+    ]
 
 
 def _require_sound(settings: ProviderSettings) -> None:

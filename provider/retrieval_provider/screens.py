@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, TextIO
 
-from retrieval.console import View, facts, short_cid, show_amount, show_price, show_size, table
+from retrieval.console import View, facts, show_amount, show_price, show_size, table
 from retrieval.units import format_amount
 
 Row = Mapping[str, Any]  # one JSON object
 ETHER_DECIMALS: Final = 18
-ID_SHOWN: Final = 10  # characters of a deal's, channel's or transaction's id: enough to find it, and to claim by
+ID_SHOWN: Final = 10  # characters of a channel's or transaction's id: enough to find it, and to claim by
+TAIL_SHOWN: Final = 6  # characters of an id that only tells rows apart
+WIDE_FROM: Final = 110  # columns of a terminal that has room for every column of a statement
 
 
 def new_home(row: Row) -> View:
@@ -77,26 +79,33 @@ def status(row: Row) -> View:
     )
 
 
-def earnings(rows: Sequence[Row], by: str) -> View:
-    if by in ("deal", "receipt"):
-        return table(
-            ("time", "root", "client", by, "bytes", "earned", "voucher", "claim"),
-            [
-                (
-                    row["time"][:16].replace("T", " "),
-                    short_cid(row["root"]),
-                    row["peer"][-6:],
-                    row["deal_id"][:ID_SHOWN] if by == "deal" else f"{row['deal_id'][:6]} #{row['sequence']}",
-                    show_size(row["bytes"]),
-                    show_amount(int(row["amount"])),
-                    show_amount(int(row["voucher_amount"])),
-                    _claims(row),
-                )
-                for row in rows
-            ],
-            numbers=("bytes", "earned", "voucher"),
-            empty="nothing has been earned yet",
-        )
+def earnings(rows: Sequence[Row], by: str, *, width: int) -> View:
+    """``width`` is that of the terminal: a narrow one shows when, what, how much and the claim; a wide one also who and which voucher."""
+    if by not in ("deal", "receipt"):
+        return _sums(rows, by)
+    columns: dict[str, Callable[[Row], str]] = {
+        "time": lambda row: row["time"][:16].replace("T", " "),
+        "root": lambda row: f"…{row['root'][-TAIL_SHOWN:]}",
+        "client": lambda row: f"…{row['peer'][-TAIL_SHOWN:]}",
+        "deal": lambda row: row["deal_id"][:TAIL_SHOWN],
+        "bytes": lambda row: show_size(row["bytes"]),
+        "earned": lambda row: show_amount(int(row["amount"])),
+        "voucher": lambda row: show_amount(int(row["voucher_amount"])),
+        "claim": _claims,
+    }
+    if by == "receipt":
+        columns["deal"] = lambda row: f"{row['deal_id'][:TAIL_SHOWN]} #{row['sequence']}"
+    if width < WIDE_FROM:
+        del columns["client"], columns["voucher"]
+    return table(
+        list(columns),
+        [[show(row) for show in columns.values()] for row in rows],
+        numbers=("bytes", "earned", "voucher"),
+        empty="nothing has been earned yet",
+    )
+
+
+def _sums(rows: Sequence[Row], by: str) -> View:
     return table(
         (by, "deals", "bytes", "earned", "claimed"),
         [
@@ -104,7 +113,8 @@ def earnings(rows: Sequence[Row], by: str) -> View:
                 row[by] or "nobody: free",
                 f"{row['deals']:,}",
                 show_size(row["bytes"]),
-                *(show_amount(int(row[k])) for k in ("amount", "claimed")),
+                show_amount(int(row["amount"])),
+                show_amount(int(row["claimed"])),
             )
             for row in rows
         ],
@@ -139,7 +149,7 @@ def audit(row: Row) -> View:
 
 
 def settings(rows: Sequence[Row]) -> View:
-    return table(("key", "value", "from"), [(row["key"], str(row["value"]), row["from"]) for row in rows])
+    return table(("key", "value", "from"), [(row["key"], _value(row), row["from"]) for row in rows])
 
 
 def write_csv(stream: TextIO, rows: Sequence[Row]) -> None:
@@ -150,6 +160,13 @@ def write_csv(stream: TextIO, rows: Sequence[Row]) -> None:
         writer.writeheader()
         writer.writerows({name: " ".join(value) if isinstance(value, list) else value for name, value in row.items()} for row in rows)
     stream.write(text.getvalue())
+
+
+def _value(row: Row) -> str:
+    value = row["value"]
+    if isinstance(value, list):
+        return "\n".join(value)
+    return f"{value} s" if row["kind"] == "seconds" else str(value)
 
 
 def _price(row: Row) -> str:
