@@ -23,7 +23,7 @@ from retrieval.store.blocks import BlockStore
 from retrieval.store.car import write_car
 from retrieval.store.lmdb import LmdbBlockStore
 from retrieval.transport.libp2p import open_host, parse_address
-from retrieval.transport.writer import JournalWriter, steady_clock
+from retrieval.transport.writer import open_writer, steady_clock
 
 from .config import ClientSettings
 from .content import Held, drop, held_of, keep
@@ -148,12 +148,9 @@ async def retrieve(home: Home, order: Order, *, on_progress: OnProgress = lambda
     with one_error():
         async with open_wallet_in_turn(home, settings, command=f"{PROGRAM} get", now=began) as wallet:
             with closing(LmdbBlockStore(home.blocks_path, bytes_max=settings.store.bytes_max)) as store:
-                async with trio.open_nursery() as nursery, open_host(wallet.peer_key.seed) as host:
-                    writer = JournalWriter(wallet.journal, clock)
-                    nursery.start_soon(writer.run)
+                async with open_writer(wallet.journal, clock) as writer, open_host(wallet.peer_key.seed) as host:
                     fetch = Fetch(host, wallet, store, writer, wanted, clock=clock, open_chain=EvmChain, on_progress=on_progress)
                     await fetch.run()
-                    nursery.cancel_scope.cancel()
                 tally = fetch.tally
                 held, n_bytes = await trio.to_thread.run_sync(_deliver, store, wallet, order)
                 receipts = [receipt_status(bundle_of(wallet.state, deal, wallet.peer_key.peer_id)) for deal in tally.spent]

@@ -22,7 +22,7 @@ from retrieval.payment.chain import Chain
 from retrieval.payment.channel import ChannelId
 from retrieval.store.blocks import MemoryBlockStore
 from retrieval.transport.libp2p import open_host, parse_address
-from retrieval.transport.writer import JournalWriter, steady_clock
+from retrieval.transport.writer import open_writer, steady_clock
 from retrieval.wire.messages import DealId, Quote, Settlement
 
 from .config import ClientSettings
@@ -127,11 +127,9 @@ async def _show(conversation: Conversation, wallet: Wallet, channel: ChannelId, 
 async def _talk(key: PeerKey, journal: Journal, address: str) -> AsyncIterator[Conversation]:
     """A session in which nothing is bought."""
     clock = steady_clock()
-    async with trio.open_nursery() as nursery, open_host(key.seed) as host:
-        writer = JournalWriter(journal, clock)
-        nursery.start_soon(writer.run)
+    async with open_writer(journal, clock) as writer, open_host(key.seed) as host:
         store = MemoryBlockStore(bytes_max=0)
-        talking = converse(host, parse_address(address), key, signer=None, writer=writer, store=store.put_many, clock=clock)
-        async with talking as conversation:
+        async with converse(
+            host, parse_address(address), key, signer=None, writer=writer, store=store.put_many, clock=clock
+        ) as conversation:
             yield conversation
-        nursery.cancel_scope.cancel()

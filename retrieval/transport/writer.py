@@ -10,7 +10,8 @@ A commit that fails ends the process: what is in memory is then ahead of what is
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -28,6 +29,24 @@ def steady_clock() -> Clock:
 
     offset = time.time() - trio.current_time()
     return lambda: trio.current_time() + offset
+
+
+@asynccontextmanager
+async def open_writer(journal: Journal, clock: Clock) -> AsyncIterator[JournalWriter]:
+    """A running writer. It outlives a cancellation of the block, whose last records it commits: sessions part while it still runs."""
+    writer = JournalWriter(journal, clock)
+    async with trio.open_nursery() as nursery:
+        running = trio.CancelScope(shield=True)
+
+        async def run() -> None:
+            with running:
+                await writer.run()
+
+        nursery.start_soon(run)
+        try:
+            yield writer
+        finally:
+            running.cancel()
 
 
 @dataclass(slots=True, eq=False)
