@@ -288,8 +288,9 @@ def journal() -> None:
 @verb
 def journal_check(console: Console, home: Home) -> None:
     """Prove that journal, state and sums agree."""
+    from retrieval.deal.audit import check
+
     from . import screens
-    from .audit import check
 
     home.require()
     with closing(_state(home)) as state:
@@ -301,7 +302,7 @@ def journal_check(console: Console, home: Home) -> None:
         "deals": audit.n_deals,
         "deals_open": audit.n_open,
         "channels": audit.n_channels,
-        "earned": str(audit.earned),
+        "earned": str(audit.promised),
         "claimed": str(audit.claimed),
     }
     console.emit(result, table=lambda: screens.audit(result))
