@@ -89,11 +89,10 @@ class Home:
     def control_path(self) -> Path:
         return self.path / "control.sock"
 
-    @property
-    def init_command(self) -> str:
-        """What to type to set this home up, ready for a shell."""
+    def command(self, verb: str) -> str:
+        """How a command on this home begins, ready for a shell."""
         where = "" if self.path == _default_path(self.program) else f" --home {shlex.quote(str(self.path))}"
-        return f"{self.program} init{where}"
+        return f"{self.program} {verb}{where}"
 
     def create(self) -> None:
         """Make the directories, readable by their owner only.
@@ -115,7 +114,7 @@ class Home:
     def require(self) -> Home:
         """This home, known to be set up. Raises ``LocalProtocolError(not_initialised)`` with the command that would do it."""
         if not self._is_initialised():
-            raise LocalProtocolError(ErrorCode.NOT_INITIALISED, f"run `{self.init_command}`")
+            raise LocalProtocolError(ErrorCode.NOT_INITIALISED, f"run `{self.command('init')}`")
         return self
 
     def _is_initialised(self) -> bool:

@@ -79,7 +79,7 @@ def test_a_home_that_was_never_made_names_the_command_that_makes_it(home: Home) 
 
 
 def test_the_default_home_needs_no_flag_in_that_command() -> None:
-    assert Home.locate("retrieval-provider", None, {}).init_command == "retrieval-provider init"
+    assert Home.locate("retrieval-provider", None, {}).command("init") == "retrieval-provider init"
 
 
 @pytest.mark.parametrize("name", ["", "state", "blocks"])

@@ -18,7 +18,7 @@ from retrieval.deal.events import BlocksVerified, DealEnded, Event, Paid, Refuse
 from retrieval.deal.purchase import Purchase
 from retrieval.deal.records import Outcome
 from retrieval.deal.spending import SpendingLine
-from retrieval.errors import ErrorCode, LocalProtocolError, RemoteProtocolError, RetrievalError
+from retrieval.errors import DETAIL_MAX, ErrorCode, LocalProtocolError, RemoteProtocolError, RetrievalError
 from retrieval.payment.chain import Chain
 from retrieval.store.blocks import BlockStore
 from retrieval.transport.libp2p import Host, PeerAddress
@@ -382,11 +382,11 @@ class _Attempt:
         assert settlement is not None
         # Ten such fetches, and a round sum at the least.
         amount = format_amount(max(quote.amount_max * 10, settlement.deposit_min, 10**settlement.decimals), decimals=settlement.decimals)
-        command = f"run `retrieval-client fund '{amount}' --provider {self._wanted.provider}`"
-        if line is None:
-            return LocalProtocolError(ErrorCode.CHANNEL_MISSING, command)
-        short = format_amount(quote.amount_max - line.credit, decimals=settlement.decimals)
-        return LocalProtocolError(ErrorCode.CHANNEL_UNFUNDED, f"{short} is missing; {command}")
+        short = "" if line is None else f"{format_amount(quote.amount_max - line.credit, decimals=settlement.decimals)} is missing; "
+        command = f"{short}run `{self._wallet.home.command('fund')} {amount} --provider {self._wanted.provider}`"
+        if len(command) > DETAIL_MAX:  # rather a command without its home than one that is cut off
+            command = f"{short}run `retrieval-client fund {amount} --provider {self._wanted.provider}`"
+        return LocalProtocolError(ErrorCode.CHANNEL_MISSING if line is None else ErrorCode.CHANNEL_UNFUNDED, command)
 
     # receiving
 

@@ -33,7 +33,7 @@ async def _fetch(console: Console, home: Home, order: Order) -> Retrieval:
     fetched: Retrieval | None = None
     with _Watched(console, order.source.name) as watched, trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(_cancel_at_signal, signals, nursery.cancel_scope)
+            nursery.start_soon(_stop_at_signal, signals, watched, nursery.cancel_scope)
             fetched = await retrieve(home, order, on_progress=watched.show)
             nursery.cancel_scope.cancel()
     if fetched is None:
@@ -42,9 +42,10 @@ async def _fetch(console: Console, home: Home, order: Order) -> Retrieval:
     return fetched
 
 
-async def _cancel_at_signal(signals: AsyncIterator[int], scope: trio.CancelScope) -> None:
+async def _stop_at_signal(signals: AsyncIterator[int], watched: _Watched, fetching: trio.CancelScope) -> None:
     async for _ in signals:
-        scope.cancel()
+        watched.take_down()
+        fetching.cancel()
 
 
 class _Watched:
@@ -62,12 +63,12 @@ class _Watched:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self._take_down()
+        self.take_down()
 
     def show(self, progress: Progress) -> None:
         self.verified_bytes = progress.verified_bytes
         if progress.trouble:
-            self._take_down()
+            self.take_down()
             if progress.trouble != self._trouble:
                 self._console.note(f"{progress.trouble}; trying again")
         elif progress.total_bytes is not None:
@@ -81,6 +82,7 @@ class _Watched:
         """What does not count for the rate of a bar that is drawn now."""
         return progress.resumed_bytes if not self._trouble else progress.verified_bytes
 
-    def _take_down(self) -> None:
+    def take_down(self) -> None:
+        """Leave the terminal as it was."""
         self._drawn.close()
         self._bar = None

@@ -16,7 +16,7 @@ from retrieval.home import file_error, replace_file
 from retrieval.identity import PeerId
 from retrieval.ledger.state import StateView
 from retrieval.payment.receipt import BUNDLE_SIZE_MAX, BUNDLE_SUFFIX, ChannelProof, ReceiptBundle, verify_bundle
-from retrieval.wire.messages import DEAL_ID_SIZE, DealId
+from retrieval.wire.messages import DealId
 
 FILE_MODE: Final = 0o644  # a receipt is made to be shown
 
@@ -70,12 +70,12 @@ def read_bundle(path: Path) -> ReceiptBundle:
 
 
 def export(state: StateView, client: PeerId, deals: Sequence[str], out: Path) -> list[dict[str, str]]:
-    """Write the receipts of the deals named in hex, else all, into the folder ``out``; one receipt goes to a file of that name as well.
+    """Write receipts into the folder ``out``, or one of them to the file ``out`` where that is named like a receipt.
 
-    Returns a row for each file. Raises ``LocalProtocolError``: ``usage``, ``deal_unknown``, ``receipt_unsigned`` where no voucher covers
-    a receipt, ``file_unreadable``, ``disk_full``.
+    ``deals`` name them by the first digits of their ids; none names all. Returns a row for each file. Raises ``LocalProtocolError``:
+    ``usage``, ``deal_unknown``, ``receipt_unsigned`` where no voucher covers a receipt, ``file_unreadable``, ``disk_full``.
     """
-    wanted = [_parse_deal_id(state, text) for text in deals] or receipted_deals(state)
+    wanted = [_find_deal(state, text) for text in deals] or receipted_deals(state)
     is_file = out.name.endswith(BUNDLE_SUFFIX)
     if is_file and len(wanted) != 1:
         raise LocalProtocolError(ErrorCode.USAGE, f"{len(wanted)} receipts do not go into one file; name a directory")
@@ -98,12 +98,11 @@ def receipted_deals(state: StateView) -> list[DealId]:
     ]
 
 
-def _parse_deal_id(state: StateView, text: str) -> DealId:
-    """A deal of ours by its id in hex. Raises ``LocalProtocolError``: ``usage``, ``deal_unknown``."""
-    try:
-        deal_id = DealId(bytes.fromhex(text))
-    except ValueError as error:
-        raise LocalProtocolError(ErrorCode.USAGE, f"{text[:64]!r} is not a deal id: those are {2 * DEAL_ID_SIZE} hex digits") from error
-    if fold.get(state, ReceiptRecord, deal_id) is None:
-        raise LocalProtocolError(ErrorCode.DEAL_UNKNOWN, f"there is no receipt of a deal {text[:64]}")
-    return deal_id
+def _find_deal(state: StateView, text: str) -> DealId:
+    """The deal with a receipt whose id begins with these hex digits. Raises ``LocalProtocolError``: ``deal_unknown``, ``usage``."""
+    found = [deal_id for deal_id, _ in fold.scan(state, ReceiptRecord) if text and deal_id.hex().startswith(text.lower())]
+    if not found:
+        raise LocalProtocolError(ErrorCode.DEAL_UNKNOWN, f"no receipt's deal id begins with {text[:64]!r}; `receipts list` shows them")
+    if len(found) > 1:
+        raise LocalProtocolError(ErrorCode.USAGE, f"{len(found)} deal ids begin with {text[:64]!r}; give more of it")
+    return DealId(found[0])

@@ -55,7 +55,7 @@ def offer_row(source: Source, provider: str, offer: Offer, *, per_fetch: int) ->
     known = quote.channel
     return {
         "root": format_cid(source.root),
-        "path": list(source.path),
+        "path": "/".join(source.path),
         "provider": provider,
         "deal_id": offer.deal_id.hex(),
         "bytes": quote.n_bytes,

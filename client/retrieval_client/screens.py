@@ -48,7 +48,7 @@ def offer(row: Row) -> View:
     total = "free" if row["total"] == "0" else _usd(row["total"])
     fee = f" + {_usd(row['flat_fee'])}" if row["flat_fee"] != "0" else ""
     lines = {
-        "content": "/".join((row["root"], *row["path"])),
+        "content": "/".join(filter(None, (row["root"], row["path"]))),
         "size": size if row["exact"] else f"at most {size}",
         "price": show_price(int(row["price_per_gib"])) + fee,
         "total": total if row["exact"] else f"at most {total}",
@@ -81,20 +81,23 @@ def retrieved(row: Row) -> View:
 
 
 def channels(rows: Sequence[Row]) -> View:
-    return table(
+    """Amounts without their unit, so that six columns fit 80."""
+    drawn = table(
         ("channel", "provider", "balance", "promised", "claimed", "left", "state"),
         [
-            (
-                _id(row["channel_id"]),
-                _peer(row),
-                *(_usd(row[name]) for name in ("balance", "promised", "claimed", "left")),
-                row["state"] + (f", until {row['withdraw_at'][:16].replace('T', ' ')}" if row["withdraw_at"] else ""),
-            )
+            (_id(row["channel_id"]), _peer(row), *(_figure(row[name]) for name in ("balance", "promised", "claimed", "left")), row["state"])
             for row in rows
         ],
         numbers=("balance", "promised", "claimed", "left"),
         empty="there is no channel yet; `retrieval-client fund` opens one",
     )
+    notes = {"amounts": "in USD"} if rows else {}
+    for row in rows:
+        if row["withdraw_at"]:
+            notes[_id(row["channel_id"])] = (
+                f"can be taken from {row['withdraw_at']} on: `retrieval-client close {row['channel_id'][:ID_SHOWN]}`"
+            )
+    return stacked(drawn, facts(notes)) if notes else drawn
 
 
 def closing(row: Row) -> View:
@@ -115,19 +118,10 @@ def statement(row: Row) -> View:
     """The deals, then each channel's sum beside its voucher."""
     return stacked(
         table(
-            ("time", "deal", "content", "provider", "bytes", "paid", "outcome", "receipt"),
+            ("time", "content", "provider", "bytes", "paid", "outcome"),
             [
-                (
-                    _minute(row),
-                    row["deal_id"][:ID_SHOWN],
-                    _content(row),
-                    _peer(row),
-                    show_size(row["bytes"]),
-                    _usd(row["paid"]),
-                    row["outcome"],
-                    "countersigned" if row["countersigned"] else "ours only" if row["blocks"] else "none",
-                )
-                for row in row["deals"]
+                (_minute(deal), _content(deal), _peer(deal), show_size(deal["bytes"]), _usd(deal["paid"]), deal["outcome"])
+                for deal in row["deals"]
             ],
             numbers=("bytes", "paid"),
             empty="nothing was fetched yet",
@@ -135,8 +129,15 @@ def statement(row: Row) -> View:
         table(
             ("channel", "provider", "deals", "paid", "voucher", "agrees"),
             [
-                (_id(row["channel_id"]), _peer(row), f"{row['deals']:,}", _usd(row["paid"]), _usd(row["promised"]), _agrees(row))
-                for row in row["channels"]
+                (
+                    _id(line["channel_id"]),
+                    _peer(line),
+                    f"{line['deals']:,}",
+                    _usd(line["paid"]),
+                    _usd(line["promised"]),
+                    "yes" if line["agrees"] else "no",
+                )
+                for line in row["channels"]
             ],
             numbers=("deals", "paid", "voucher"),
             empty="no channel was ever funded",
@@ -147,12 +148,18 @@ def statement(row: Row) -> View:
 
 def receipts(rows: Sequence[Row]) -> View:
     return table(
-        ("time", "deal", "content", "provider", "bytes", "paid", "status"),
+        ("time", "deal", "content", "paid", "status"),
         [
-            (_minute(row), row["deal_id"], _content(row), _peer(row), show_size(row["bytes"]), _usd(row["paid"]), row["status"])
+            (
+                _minute(row),
+                row["deal_id"][:ID_SHOWN],
+                _content(row),
+                _usd(row["paid"]),
+                "ours only" if row["status"] == "client_signed_only" else row["status"],
+            )
             for row in rows
         ],
-        numbers=("bytes", "paid"),
+        numbers=("paid",),
         empty="there is no receipt yet",
     )
 
@@ -209,6 +216,10 @@ def _usd(amount: str) -> str:
     return show_amount(int(amount))
 
 
+def _figure(amount: str) -> str:
+    return _usd(amount).removesuffix(" USD")
+
+
 def _id(text: str) -> str:
     return f"{text[:ID_SHOWN]}…"
 
@@ -218,12 +229,9 @@ def _peer(row: Row) -> str:
 
 
 def _minute(row: Row) -> str:
-    return str(row["time"][:16].replace("T", " "))
+    """Month, day and time; the year is in the JSON."""
+    return str(row["time"][5:16].replace("T", " "))
 
 
 def _content(row: Row) -> str:
     return "/".join(filter(None, (short_cid(row["root"]), row["path"])))
-
-
-def _agrees(row: Row) -> str:
-    return "yes" if row["agrees"] else "no"

@@ -69,6 +69,7 @@ class Wallet:
     """
 
     def __init__(self, home: Home, settings: ClientSettings, storage: LmdbStateStorage, *, now: float) -> None:
+        self.home: Final = home
         self.settings: Final = settings
         self.state: Final = storage
         self.journal: Final = Journal(storage, fold.reduce)
