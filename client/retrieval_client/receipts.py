@@ -79,6 +79,7 @@ def export(state: StateView, client: PeerId, deals: Sequence[str], out: Path) ->
     is_file = out.name.endswith(BUNDLE_SUFFIX)
     if is_file and len(wanted) != 1:
         raise LocalProtocolError(ErrorCode.USAGE, f"{len(wanted)} receipts do not go into one file; name a directory")
+    _make_folder(out.parent if is_file else out)
     rows = []
     for deal_id in wanted:
         bundle = bundle_of(state, deal_id, client)
@@ -96,6 +97,13 @@ def receipted_deals(state: StateView) -> list[DealId]:
     return [
         DealId(subject) for subject, _ in sorted(fold.scan(state, DealRecord), key=lambda row: row[1].opened_ms) if subject in receipted
     ]
+
+
+def _make_folder(path: Path) -> None:
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise file_error(error, path) from error
 
 
 def _find_deal(state: StateView, text: str) -> DealId:
