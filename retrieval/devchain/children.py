@@ -12,7 +12,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, TypeAlias
@@ -161,13 +162,30 @@ class Children:
 
     def start(self, program: str, *arguments: str | Path) -> Child:
         """Start a program without waiting for anything."""
-        child = Child(program, [str(argument) for argument in arguments], self._folder / f"{len(self._children):02}-{program}")
-        self._children.append(child)
+        output = self._folder / f"{len(self._children):02}-{program}"
+        with _uninterrupted():
+            child = Child(program, [str(argument) for argument in arguments], output)
+            self._children.append(child)
         return child
 
     def run(self, program: str, *arguments: str | Path, timeout_s: float = RESULT_TIMEOUT_S) -> Json:
         """Run a command to its end and return its result. Raises ``ChildFailed``."""
         return self.start(program, *arguments).result(timeout_s=timeout_s)
+
+
+@contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Hold an interruption back until the block is done: a child that was born and not yet noted would outlive us."""
+    held_back: list[int] = []
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    handlers = [signal.signal(number, lambda caught, frame: held_back.append(caught)) for number in numbers]
+    try:
+        yield
+    finally:
+        for number, handler in zip(numbers, handlers, strict=True):
+            signal.signal(number, handler)
+        for caught in held_back:
+            signal.raise_signal(caught)
 
 
 def _environment(ours: Mapping[str, str]) -> dict[str, str]:
