@@ -61,8 +61,8 @@ def chain_moved(
     if rise:
         records.append(deposit(channel_id, balance_before=balance_before, rise=rise, now_ms=now_ms))
     claimed_before = before.total_claimed if before else 0
-    if claimed_before < after.total_claimed <= promised:
-        records.append(claim(channel_id, claimed_before=claimed_before, claimed=after.total_claimed))
+    if claimed_before != after.total_claimed and max(claimed_before, after.total_claimed) <= promised:
+        records.append(claim(channel_id, claimed_before=claimed_before, claimed=after.total_claimed, now_ms=now_ms))
     return records
 
 
@@ -90,16 +90,13 @@ def void(reservation_id: bytes) -> Record:
     return _resolve(reservation_id, b"void", 0, TransferFlag.VOID_PENDING)
 
 
-def claim(channel_id: bytes, *, claimed_before: int, claimed: int) -> Record:
-    """A claim was mined."""
-    return transfer_record(
-        Transfer(
-            id=_id(b"claim", channel_id, claimed_before, claimed),
-            debit=earned_account(channel_id),
-            credit=claimed_account(channel_id),
-            amount=claimed - claimed_before,
-        )
-    )
+def claim(channel_id: bytes, *, claimed_before: int, claimed: int, now_ms: int) -> Record:
+    """A claim was mined; or, where ``claimed`` is less, the chain was reorganised and it is no longer there."""
+    debit, credit = earned_account(channel_id), claimed_account(channel_id)
+    if claimed < claimed_before:
+        debit, credit = credit, debit
+    transfer_id = _id(b"claim", channel_id, claimed_before, claimed, now_ms)
+    return transfer_record(Transfer(id=transfer_id, debit=debit, credit=credit, amount=abs(claimed - claimed_before)))
 
 
 def correction(channel_id: bytes, *, promised_before: int, promised: int, now_ms: int) -> Record:
