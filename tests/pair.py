@@ -15,7 +15,8 @@ from retrieval.deal import fold, postings
 from retrieval.deal.books import ProviderBooks
 from retrieval.deal.client import ClientSession
 from retrieval.deal.events import ChannelPresented, Event, QueryReceived, SessionFailed
-from retrieval.deal.provider import Offer, Outgoing, ProviderSession, Wanted
+from retrieval.deal.offer import Offer
+from retrieval.deal.provider import Outgoing, ProviderSession, Wanted
 from retrieval.deal.purchase import Purchase
 from retrieval.deal.records import ChannelRecord, DealRecord, LineRecord, OutcomeRecord, ReceiptRecord
 from retrieval.deal.spending import SpendingLine

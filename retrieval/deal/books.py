@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Final
 
 from retrieval.deal import postings
@@ -32,6 +33,8 @@ from retrieval.wire.receipt import Receipt
 
 QUOTES_MAX: Final = 10_000
 """Live quotes kept over all sessions; the oldest make room."""
+EXPIRED_AT_ONCE_MAX: Final = 128
+"""Deals ended by one call, so that their records fit one commit; the next call ends more."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,6 +85,7 @@ class ProviderBooks:
         self._stale_reservations = tables.reservations
         self.lines: dict[bytes, CreditLine] = {}
         self.sales: dict[DealId, Sale] = {}
+        self._sale_of_quote: dict[bytes, Sale] = {}
         self.quotes: dict[QuoteDigest, Offered] = {}
         self.channel_of_peer: dict[bytes, bytes] = {}
         self._fees: dict[tuple[bytes, bytes], float] = {}
@@ -111,20 +115,32 @@ class ProviderBooks:
         How much of it had left is known if it was cut before; else one first window is presumed, at most: what ramped windows hold
         beyond that was earned by twice as much payment.
         """
-        line = self.line(deal.line_key)
-        sale = Sale(deal_id, deal, line, start=SaleState.INTERRUPTED)
+        sale = Sale(deal_id, deal, self.line(deal.line_key), start=SaleState.INTERRUPTED)
         if receipt is not None:
             body = Receipt.decode(receipt.receipt.body)
             sale.position, sale.last_receipt, sale.prev = position_of(body), receipt.receipt, body.prev
-        confirmed = sale.position.n_bytes
-        presumed = min(confirmed + self.window_first, sale.quote.n_bytes)
-        sale.sent_bytes = max(confirmed, sent.n_bytes) if sent is not None and sent.n_bytes >= confirmed else presumed
-        sale.released_bytes = confirmed
-        self.sales[deal_id] = line.sales[deal_id] = sale
+        sale.sent_bytes = sale.released_bytes = sale.position.n_bytes
+        if sent is not None and sent.n_bytes is not None:
+            sale.sent_bytes = max(sale.sent_bytes, sent.n_bytes)
+        else:
+            sale.presumed_bytes = min(self.window_first, max(0, sale.quote.n_bytes - sale.sent_bytes))
+        self.add(sale)
 
     def start(self) -> Step:
         """First step of a node: release the reservations that the last run left pending."""
         return Step(records=tuple(postings.void(pending) for pending in self._stale_reservations))
+
+    # sales
+
+    def add(self, sale: Sale) -> None:
+        """Know a deal until it ends."""
+        self.sales[sale.deal_id] = sale.line.sales[sale.deal_id] = sale
+        self._sale_of_quote[sale.acceptance.quote_digest] = sale
+
+    def sale_of(self, quote_digest: bytes, peer: bytes) -> Sale | None:
+        """The open deal that this quote became, if it is this peer's."""
+        sale = self._sale_of_quote.get(quote_digest)
+        return sale if sale is not None and sale.deal.peer == peer else None
 
     # quotes
 
@@ -141,21 +157,21 @@ class ProviderBooks:
     def charge_flat_fee(self, sale: Sale, now: float) -> None:
         """Remember that the fee of a deal fell due with its first verified byte."""
         if sale.rate.flat_fee:
-            self._fees.setdefault((sale.deal.peer, sale.deal.selection.digest), now)
+            self._fees[sale.deal.peer, sale.deal.selection.digest] = now
 
     # money
 
     def reserve(self, sale: Sale, now: float) -> list[Record]:
-        """Set aside the price of the deal's next window, or as much of it as the deposit covers."""
-        assert sale.reservation is None
+        """Set aside the price of the deal's next window, or as much of it as the deposit covers, in place of what was."""
+        records = self.release(sale)
         amount = min(sale.price_of_window(), sale.line.credit)
-        if amount <= 0:
-            return []
-        sale.n_reservations += 1
-        sale.reservation = postings.reserve(
-            sale.line.key, sale.deal_id, ordinal=sale.n_reservations, now_ms=int(now * 1000), amount=amount
-        )
-        return [postings.transfer_record(sale.reservation)]
+        if amount > 0:
+            sale.n_reservations += 1
+            sale.reservation = postings.reserve(
+                sale.line.key, sale.deal_id, ordinal=sale.n_reservations, now_ms=int(now * 1000), amount=amount
+            )
+            records.append(postings.transfer_record(sale.reservation))
+        return records
 
     def release(self, sale: Sale) -> list[Record]:
         """Give a reservation back."""
@@ -179,9 +195,9 @@ class ProviderBooks:
     ) -> Step:
         """Give a deal its one outcome."""
         sale.lifecycle.advance(event)
-        self.sales.pop(sale.deal_id)
-        sale.line.sales.pop(sale.deal_id)
-        lost = sale.sent_bytes - sale.position.n_bytes
+        sale.leave()
+        del self.sales[sale.deal_id], sale.line.sales[sale.deal_id], self._sale_of_quote[sale.acceptance.quote_digest]
+        lost = sale.sent_bytes + sale.presumed_bytes - sale.position.n_bytes
         assert lost >= 0
         sale.line.written_off_bytes += lost
         position = sale.position
@@ -208,15 +224,17 @@ class ProviderBooks:
         return Step(records=(*self.release(sale), *debt, record(sale.deal_id, ended)), events=(told,))
 
     def expire(self, now: float) -> Step:
-        """End what was cut off and not taken up while its quote lived, and forget dead quotes and fees. Called now and then."""
+        """End what was cut off and not taken up while its quote lived; forget dead quotes and fees, and strangers. Called now and then."""
         self.quotes = {digest: offered for digest, offered in self.quotes.items() if offered.expires_at > now}
         self._fees = {key: at for key, at in self._fees.items() if now - at < FLAT_FEE_ONCE_S}
+        # A free peer id costs nothing to make. Its owner keeps what it received, and begins with a first window again.
+        self.lines = {key: line for key, line in self.lines.items() if line.channel is not None or line.sales}
+        expired = (sale for sale in self.sales.values() if sale.is_cut_off and sale.deal.expires_ms <= now * 1000)
         step = NOTHING
-        for sale in tuple(self.sales.values()):
-            if sale.state is SaleState.INTERRUPTED and sale.deal.expires_ms <= now * 1000:
-                step += self.end(
-                    sale, SaleEvent.EXPIRED, Outcome.FAILED, now, code=ErrorCode.TRANSFER_TRUNCATED, detail="it was not taken up in time"
-                )
+        for sale in tuple(islice(expired, EXPIRED_AT_ONCE_MAX)):
+            step += self.end(
+                sale, SaleEvent.EXPIRED, Outcome.FAILED, now, code=ErrorCode.TRANSFER_TRUNCATED, detail="it was not taken up in time"
+            )
         return step
 
     # the chain

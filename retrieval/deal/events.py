@@ -62,6 +62,8 @@ class PaymentTaken:
     deal_id: DealId
     n_bytes: int
     amount: int
+    receipted_bytes: int
+    """Of the deal in all."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

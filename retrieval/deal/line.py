@@ -1,7 +1,8 @@
 """A credit line: what the provider knows of one payer, over all deals, sessions and reconnects.
 
 A line belongs to a channel, or to a peer while nothing costs anything. Unpaid bytes belong to the line, so that taking a second deal,
-or coming back on a second connection, opens no second window.
+or coming back on a second connection, opens no second window. What was sent and will not be paid fills the window too, but for one
+first window, so that at no time more than a window and a first window are lost to one payer.
 """
 
 from __future__ import annotations
@@ -44,8 +45,23 @@ class CreditLine:
 
     @property
     def unpaid_bytes(self) -> int:
-        """Sent and not covered by a receipt that is on disk."""
+        """Sent by deals without an outcome, and not covered by a receipt that is on disk."""
         return sum(sale.unpaid_bytes for sale in self.sales.values())
+
+    @property
+    def due_bytes(self) -> int:
+        """The part of it that deals now under way will be paid for."""
+        return sum(sale.unpaid_bytes for sale in self.sales.values() if not sale.is_cut_off)
+
+    @property
+    def debt_bytes(self) -> int:
+        """Sent and never paid: by deals that are over, and by those that were cut off until they are taken up again."""
+        return self.written_off_bytes + self.unpaid_bytes - self.due_bytes
+
+    @property
+    def filled_bytes(self) -> int:
+        """How much of the window is taken: by what is due, and by debts above the one first window that is forgiven."""
+        return self.due_bytes + max(0, self.debt_bytes - self.window_first)
 
     @property
     def window(self) -> int:
@@ -69,38 +85,9 @@ class CreditLine:
         )
 
     def has_room(self, size: int) -> bool:
-        """Whether a block of ``size`` bytes may leave. One block always may when nothing is unpaid."""
-        unpaid = self.unpaid_bytes
-        return unpaid == 0 or unpaid + size <= self.window
-
-    def write_off(self, n_bytes: int) -> None:
-        """Forgive what was sent and lost on the way. Raises ``RemoteProtocolError(debt_outstanding)`` above one first window."""
-        if n_bytes and self.written_off_bytes + n_bytes > self.window_first:
-            raise self._debt(n_bytes)
-        self.written_off_bytes += n_bytes
-
-    def require_no_debt(self) -> None:
-        """Raises ``RemoteProtocolError(debt_outstanding)`` when deals that ended took more than a window with them.
-
-        What a deal leaves unpaid at its end counts without limit, so without this a client could take a window, cancel, and begin anew.
-        """
-        if self.written_off_bytes > self.window:
-            raise self._debt(0)
-
-    def _debt(self, n_bytes: int) -> RemoteProtocolError:
-        return RemoteProtocolError(
-            ErrorCode.DEBT_OUTSTANDING,
-            f"{n_bytes} bytes were sent and never paid, {self.written_off_bytes} before them; {self.window_first} are forgiven",
-        )
-
-    def settle_debts(self, except_deal: DealId | None = None) -> None:
-        """Before a deal begins, write off what deals that were cut off still owe, or refuse."""
-        from retrieval.deal.states import SaleState
-
-        owing = [sale for sale in self.sales.values() if sale.state is SaleState.INTERRUPTED and sale.deal_id != except_deal]
-        self.write_off(sum(sale.unpaid_bytes for sale in owing))
-        for sale in owing:
-            sale.forgive()
+        """Whether a block of ``size`` bytes may leave. One block always may when nothing is in the window."""
+        filled = self.filled_bytes
+        return filled == 0 or filled + size <= self.window
 
     def take(self, n_bytes: int) -> None:
         """Count bytes that were paid: they widen the window and make room for write-offs again."""
@@ -108,10 +95,19 @@ class CreditLine:
         self.paid_bytes += n_bytes
         self.written_off_bytes = max(0, self.written_off_bytes - n_bytes)
 
-    def require_open(self) -> None:
-        """Raises unless new credit may be given on this channel."""
-        if self.channel is not None and self.channel.closing:
+    def require_open(self, block_size_max: int) -> None:
+        """Raises ``RemoteProtocolError`` unless a deal with such blocks may begin: ``channel_closing``, then ``debt_outstanding``."""
+        if self.is_closing:
             raise RemoteProtocolError(ErrorCode.CHANNEL_CLOSING, "its withdrawal has begun on chain")
+        if self.due_bytes == 0 and not self.has_room(block_size_max):
+            raise RemoteProtocolError(
+                ErrorCode.DEBT_OUTSTANDING, f"{self.debt_bytes} bytes were sent and never paid; {self.window_first} are forgiven"
+            )
+
+    @property
+    def is_closing(self) -> bool:
+        """Whether the payer has begun to withdraw the deposit."""
+        return self.channel is not None and self.channel.closing
 
     def known(self) -> KnownChannel | None:
         """What a quote tells the client of its own channel."""

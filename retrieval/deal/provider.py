@@ -13,10 +13,11 @@ from dataclasses import dataclass
 from typing import Final, assert_never
 
 from retrieval.cid import Cid
-from retrieval.deal import hello, terms
+from retrieval.deal import hello
 from retrieval.deal.books import Offered, ProviderBooks
 from retrieval.deal.events import ChannelPresented, PaymentTaken, QueryReceived, SaleAccepted, SessionFailed, SessionReady
 from retrieval.deal.line import CreditLine
+from retrieval.deal.offer import Offer, sign_offer
 from retrieval.deal.records import ChannelRecord, DealRecord, Outcome, record
 from retrieval.deal.sale import Sale
 from retrieval.deal.states import SaleEvent, SaleState
@@ -66,20 +67,12 @@ LINK_RATE_MIN: Final = 64 * KIB
 """Bytes per second below which a client counts as stalled: what is unpaid may still be in buffers, so slow links get longer."""
 QUERIES_PENDING_MAX: Final = 16
 PRESENTS_PENDING_MAX: Final = 4
-PARKED_PAYMENTS_MAX: Final = 16
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Offer:
-    """What the program decided a query's content weighs and costs."""
-
-    price_per_gib: int
-    flat_fee: int
-    n_bytes: int
-    n_blocks: int
-    exact: bool
-    block_size_max: int
-    lifetime_s: int
+PARKED_PAYMENTS_MAX: Final = 32
+"""Two for each deal of a session, all taken up at once."""
+DEALS_PER_LINE_MAX: Final = 64
+"""Deals of one payer without an end, over all its sessions and those that were cut off."""
+TAKEN_UP_MAX: Final = 256
+"""How often one deal is taken up while the node runs: each time is written down, and costs the client a message only."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,49 +189,14 @@ class ProviderSession:
     def quote(self, query_id: int, offer: Offer, *, nonce: bytes, now: float) -> Step:
         """Answer a query with a signed offer."""
         query = self._queries.pop(query_id)
-        assert query.selection is not None
         assert self._their_hello is not None
-        selection, books = query.selection, self._books
-        fee_due = offer.flat_fee and books.flat_fee_due(self._peer, selection.digest, now)
-        rate = terms.Rate(price_per_gib=offer.price_per_gib, flat_fee=offer.flat_fee if fee_due else 0)
-        if query.price_per_gib_max is not None and rate.price_per_gib > query.price_per_gib_max:
-            refusal = RemoteProtocolError(
-                ErrorCode.PRICE_TOO_HIGH, f"{rate.price_per_gib} a GiB is asked, {query.price_per_gib_max} was offered"
+        hellos = hellos_digest(shape.encode(self._their_hello), shape.encode(self._our_hello))
+        try:
+            signed = sign_offer(
+                self._books, self._peer, query, offer, settlement=self._settlement, hellos_digest=hellos, nonce=nonce, now=now
             )
-            return self._refusal(refusal, query_id=query_id)
-        if not rate.is_free and self._settlement is None:
-            return self._refusal(
-                RemoteProtocolError(ErrorCode.RPC_UNAVAILABLE, "this provider has no chain to be paid on"), query_id=query_id
-            )
-        line = books.line_of_peer(self._peer) if not rate.is_free else books.line(self._peer)
-        window = line.window if line else books.window_first
-        window_first = max(books.window_first, offer.block_size_max)
-        quote = Quote(
-            version=1,
-            query_id=query_id,
-            selection_digest=selection.digest,
-            hellos_digest=hellos_digest(shape.encode(self._their_hello), shape.encode(self._our_hello)),
-            nonce=nonce,
-            client_peer=self._peer,
-            cursor=query.cursor,
-            price_per_gib=rate.price_per_gib,
-            flat_fee=rate.flat_fee,
-            n_bytes=offer.n_bytes,
-            n_blocks=offer.n_blocks,
-            exact=offer.exact,
-            amount_max=rate.owed(offer.n_bytes),
-            window_first=window_first,
-            window_max=max(books.window_max, window_first),
-            pay_interval=terms.pay_interval(window, offer.block_size_max),
-            lifetime_s=offer.lifetime_s,
-            settlement=None if rate.is_free else self._settlement,
-            channel=None if rate.is_free or line is None else line.known(),
-            block_size_max=offer.block_size_max,
-        )
-        body = shape.encode(quote)
-        signed = SignedQuote(body=body, signature=books.key.sign("quote", body))
-        offered = Offered(quote=quote, signed=signed, selection=selection, expires_at=now + offer.lifetime_s)
-        books.offer(offered, quote_digest(body))
+        except RetrievalError as error:
+            return self._refusal(error, query_id=query_id)
         return Step(messages=(signed,))
 
     def answer_done(self, query_id: int, done: Signed) -> Step:
@@ -260,6 +218,8 @@ class ProviderSession:
             if books.channel_terms is None:
                 raise RemoteProtocolError(ErrorCode.CHANNEL_UNACCEPTABLE, "this provider sells nothing and needs no channel")
             channel_id = ChannelId(present.session_key.channel_id)
+            if channel_id in self._presents:
+                return NOTHING
             check_config(config, books.channel_terms, channel_id)
             if len(self._presents) >= PRESENTS_PENDING_MAX:
                 raise RemoteProtocolError(ErrorCode.RATE_LIMITED, "too many channels are being looked at", retry_after_s=1)
@@ -283,7 +243,6 @@ class ProviderSession:
         present = self._presents.pop(channel_id)
         books = self._books
         assert books.channel_terms is not None
-        line = books.line(channel_id)
         if withdraw_at:
             return self._refusal(RemoteProtocolError(ErrorCode.CHANNEL_CLOSING, "its withdrawal has begun on chain"), channel_id=channel_id)
         if balance == 0 or balance < books.channel_terms.deposit_min:
@@ -302,7 +261,7 @@ class ProviderSession:
             address="",
         )
         step = books.channel_seen(channel_id, channel, now)
-        known = line.known()
+        known = books.line(channel_id).known()
         assert known is not None
         return step + Step(messages=(ChannelStatus(channel=known),))
 
@@ -318,7 +277,7 @@ class ProviderSession:
         verify_peer(self._peer, "accept", accept.body, accept.signature)
         deal = DealId(b"")
         try:
-            known = self._known_sale(acceptance)
+            known = self._books.sale_of(acceptance.quote_digest, self._peer)
             if known is not None:
                 deal = known.deal_id
                 return self._take_up(known, acceptance, now)
@@ -329,12 +288,6 @@ class ProviderSession:
             return self._open(deal, offered, accept, acceptance, now)
         except RemoteProtocolError as error:
             return self._refusal(error, deal_id=deal)
-
-    def _known_sale(self, acceptance: Acceptance) -> Sale | None:
-        for sale in self._books.sales.values():
-            if sale.deal.peer == self._peer and sale.acceptance.quote_digest == acceptance.quote_digest:
-                return sale
-        return None
 
     def _open(self, deal: DealId, offered: Offered, accept: Accept, acceptance: Acceptance, now: float) -> Step:
         """A new deal. Refusals in this order: quote, limits, channel, debts, funds."""
@@ -348,9 +301,9 @@ class ProviderSession:
         if acceptance.cursor != 0:
             raise RemoteProtocolError(ErrorCode.INVALID_CURSOR, "a new deal begins at 0")
         line = self._line_for(quote, acceptance, now)
-        line.require_open()
-        line.require_no_debt()
-        line.settle_debts()
+        if len(line.sales) >= DEALS_PER_LINE_MAX:
+            raise RemoteProtocolError(ErrorCode.TOO_MANY_DEALS, f"{len(line.sales)} of this payer have no end yet", retry_after_s=60)
+        line.require_open(quote.block_size_max)
         agreed = DealRecord(
             selection=offered.selection,
             quote=Signed(body=offered.signed.body, signature=offered.signed.signature),
@@ -366,12 +319,12 @@ class ProviderSession:
                 f"{max(0, line.credit)} of {line.channel.balance if line.channel else 0} is free, a window costs {sale.price_of_window()}"
             )
             raise RemoteProtocolError(ErrorCode.CHANNEL_UNFUNDED, detail)
-        sale.set_out(0)
+        sale.set_out(0, now)
         books.quotes.pop(quote_digest(offered.signed.body), None)
-        books.sales[deal] = line.sales[deal] = sale
-        self._turns.append(sale)
-        records = [record(deal, agreed), *([line.to_record()] if line.written_off_bytes else []), *books.reserve(sale, now)]
-        return Step(records=tuple(records), events=(SaleAccepted(deal_id=deal),))
+        books.add(sale)
+        sale.join(self._turns)
+        step = Step(records=(record(deal, agreed), *books.reserve(sale, now)), events=(SaleAccepted(deal_id=deal),))
+        return step if sale.is_skipping else step + self._arrive(sale, now)
 
     def _line_for(self, quote: Quote, acceptance: Acceptance, now: float) -> CreditLine:
         if quote.settlement is None:
@@ -388,32 +341,40 @@ class ProviderSession:
         return line
 
     def _take_up(self, sale: Sale, acceptance: Acceptance, now: float) -> Step:
-        """Go on with a deal that was cut off, perhaps without our noticing."""
-        books = self._books
-        step = NOTHING
+        """Go on with a deal that was cut off, perhaps without our noticing. On the session that serves it, this is a repeat."""
+        if sale.turns is self._turns:
+            return NOTHING
         if sale.deal.expires_ms <= now * 1000:
             raise RemoteProtocolError(ErrorCode.QUOTE_EXPIRED)
-        if sale.state is not SaleState.INTERRUPTED:
-            if sale in self._turns and acceptance == sale.acceptance:
-                return NOTHING
-            step += self._cut(sale)
+        if sale.n_taken_up >= TAKEN_UP_MAX:
+            raise RemoteProtocolError(ErrorCode.QUOTE_EXPIRED, f"it was taken up {TAKEN_UP_MAX} times")
+        if len(self._turns) >= self._our_hello.deals_max:
+            raise RemoteProtocolError(ErrorCode.TOO_MANY_DEALS, f"{len(self._turns)} are open on this session", retry_after_s=5)
+        step = NOTHING if sale.is_cut_off else self._cut(sale)
         try:
-            sale.line.require_open()
-            sale.line.settle_debts(except_deal=sale.deal_id)
-            sale.set_out(acceptance.cursor)
+            sale.set_out(acceptance.cursor, now)
         except RemoteProtocolError as error:
             return step + self._refusal(error, deal_id=sale.deal_id)
+        sale.n_taken_up += 1
         sale.lifecycle.advance(SaleEvent.TAKEN_UP)
-        if sale not in self._turns:
-            self._turns.append(sale)
-        records = [sale.line.to_record(), *books.reserve(sale, now)]
-        return step + Step(records=tuple(records), events=(SaleAccepted(deal_id=sale.deal_id),))
+        sale.join(self._turns)
+        records = (sale.to_setting_out_record(), *self._books.reserve(sale, now))
+        step += Step(records=records, events=(SaleAccepted(deal_id=sale.deal_id),))
+        return step if sale.is_skipping else step + self._arrive(sale, now)
+
+    def _arrive(self, sale: Sale, now: float) -> Step:
+        """The client's position is reached. What was lost is owed; what it claims to have is set aside for, even above a window."""
+        lost_bytes = sale.arrive()
+        sale.line.written_off_bytes += lost_bytes
+        records = [sale.line.to_record()] if lost_bytes else []
+        if sale.price_of_sent() > sale.reserved_amount:
+            records += self._books.reserve(sale, now)
+        return Step(records=tuple(records))
 
     def _receive_cancel(self, cancel: Cancel, now: float) -> Step:
         sale = self._find(cancel.deal_id)
         if sale is None:
             return NOTHING
-        self._turns.remove(sale)
         done = self._signed_done(sale, complete=False) if sale.last_receipt else None
         messages = (SignedDone(body=done.body, signature=done.signature),) if done else ()
         ended = self._books.end(
@@ -434,13 +395,21 @@ class ProviderSession:
     # payments
 
     def _receive_payment(self, payment: Payment, now: float) -> Step:
-        receipts = [Receipt.decode(signed.body) for signed in payment.receipts]
-        sales = [self._find(receipt.deal_id) for receipt in receipts]
-        if any(sale is not None and sale.is_skipping for sale in sales):
+        """Payments are taken in the order they came, so one that must wait for its deal holds up those behind it."""
+        if self._parked or self._must_wait(payment):
             if len(self._parked) >= PARKED_PAYMENTS_MAX:
                 raise RemoteProtocolError(ErrorCode.RATE_LIMITED, "too many payments before the deal is taken up")
             self._parked.append(payment)
             return NOTHING
+        return self._take_payment(payment, now)
+
+    def _must_wait(self, payment: Payment) -> bool:
+        """Whether blocks it pays for are still being stepped over."""
+        return any(sale is not None and sale.is_skipping for sale in map(self._find, _deals_of(payment)))
+
+    def _take_payment(self, payment: Payment, now: float) -> Step:
+        receipts = [Receipt.decode(signed.body) for signed in payment.receipts]
+        sales = [self._find(receipt.deal_id) for receipt in receipts]
         try:
             taken = self._till.take(payment, receipts, sales, now)
         except RemoteProtocolError as error:
@@ -462,9 +431,9 @@ class ProviderSession:
                     if sale is not None and sale.state is SaleState.ACCEPTED:
                         sale.lifecycle.advance(SaleEvent.COMMITTED)
                 case PaymentTaken():
-                    sale = self._find(event.deal_id)
+                    sale = self._books.sales.get(event.deal_id)  # perhaps on another session by now
                     if sale is not None:
-                        sale.released_bytes += event.n_bytes
+                        sale.released_bytes = max(sale.released_bytes, event.receipted_bytes)
                 case _:
                     pass
 
@@ -472,6 +441,8 @@ class ProviderSession:
 
     def next_send(self, now: float) -> Wanted | Outgoing | Step | None:
         """What to do next: a block to read, a block to send, a step to carry out, or None while nothing may leave. Deals take turns."""
+        if self._parked and not self._must_wait(self._parked[0]):
+            return self._take_payment(self._parked.popleft(), now)
         for _ in range(len(self._turns)):
             sale = self._turns[0]
             self._turns.rotate(-1)
@@ -511,20 +482,12 @@ class ProviderSession:
             sale.step_over(payload, size)
         except RetrievalError as error:
             return self._stop(sale, error, now)
-        return NOTHING if sale.is_skipping else self._unpark(now)
-
-    def _unpark(self, now: float) -> Step:
-        step, waiting = NOTHING, tuple(self._parked)
-        self._parked.clear()
-        for payment in waiting:
-            step += self._receive_payment(payment, now)
-        return step
+        return NOTHING if sale.is_skipping else self._arrive(sale, now)
 
     # ends
 
     def _finish(self, sale: Sale, now: float) -> Step:
         """Everything is sent and paid."""
-        self._turns.remove(sale)
         if sale.last_receipt is None:
             return self._books.end(sale, SaleEvent.PAID_UP, Outcome.DONE, now)
         done = self._signed_done(sale, complete=True)
@@ -546,20 +509,16 @@ class ProviderSession:
         return Signed(body=body, signature=self._books.key.sign("done", body))
 
     def _stop(self, sale: Sale, error: RetrievalError, now: float) -> Step:
-        """End a deal on our side. What can be mended (funds, budget) leaves it to be taken up again; the rest fails it."""
-        if error.code in (ErrorCode.CHANNEL_UNFUNDED, ErrorCode.OVER_BUDGET):
+        """End a deal on our side. What can be mended (funds, budget, debts) leaves it to be taken up again; the rest fails it."""
+        if error.code in _MENDABLE:
             return self._cut(sale) + self._refusal(error, deal_id=sale.deal_id)
-        self._turns.remove(sale)
         ended = self._books.end(sale, SaleEvent.FAILED, Outcome.FAILED, now, code=error.code, detail=error.detail)
         return ended + self._refusal(error, deal_id=sale.deal_id)
 
     def _cut(self, sale: Sale) -> Step:
-        """The deal loses its session; what is unpaid stays on its line."""
-        if sale in self._turns:
-            self._turns.remove(sale)
+        """The deal loses its session, ours or another; what is unpaid stays on its line."""
         sale.lifecycle.advance(SaleEvent.CUT)
-        sale.held = None
-        sale.walk = None
+        sale.leave()
         return Step(records=(sale.to_sent_record(), *self._books.release(sale)))
 
     def closed(self, now: float) -> Step:
@@ -578,8 +537,8 @@ class ProviderSession:
     def _part(self, code: ErrorCode, detail: str, now: float, *, by_peer: bool) -> Step:
         step = NOTHING
         for sale in tuple(self._turns):
-            if self._books.sales.get(sale.deal_id) is sale and not sale.lifecycle.is_over:
-                step += self._cut(sale)
+            step += self._cut(sale)
+        self._parked.clear()
         self._over = True
         return step + Step(events=(SessionFailed(code=code, detail=detail, retry_after_s=None, by_peer=by_peer),))
 
@@ -625,6 +584,13 @@ class ProviderSession:
             quote_digest=quote_digest,
         )
         return Step(messages=(word,))
+
+
+_MENDABLE: Final = frozenset({ErrorCode.CHANNEL_UNFUNDED, ErrorCode.OVER_BUDGET, ErrorCode.DEBT_OUTSTANDING})
+
+
+def _deals_of(payment: Payment) -> list[bytes]:
+    return [Receipt.decode(signed.body).deal_id for signed in payment.receipts]
 
 
 def _code(number: int) -> ErrorCode:

@@ -86,7 +86,8 @@ class DealRecord:
 class SentRecord:
     """How much of a deal had been sent when it was cut off (provider's journal). Subject: the deal id."""
 
-    n_bytes: int = wire(1, _bytes)
+    n_bytes: int | None = wire(1, _bytes, optional=True)
+    """None once it was taken up again, or where the node went down before it could count."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -48,6 +48,9 @@ class Sale:
         """Receipted bytes whose receipt is on disk: what opens the window again."""
         self.last_receipt: SignedReceipt | None = None
         self.sent_bytes = 0
+        """From the deal's beginning: what left, or what the client says it has, if that is more."""
+        self.presumed_bytes = 0
+        """What may have left besides when the node went down, which nobody knows. The client's word on it is taken with its cursor."""
         self.in_flight: deque[Sent] = deque()
         self.accumulator = Accumulator()
         """Over the receipted blocks."""
@@ -56,18 +59,30 @@ class Sale:
         self.n_reservations = 0
         self.unpaid_since = 0.0
         self.walk: Walk | None = None
+        self.held: tuple[Cid, bytes] | None = None
+        self.turns: deque[Sale] | None = None
+        """The deals of the session that serves this one, itself among them; None while no session does."""
+        self.n_taken_up = 0
         self._to_skip = 0
         self._stepped = 0
         self._stepped_bytes = 0
-        self.held: tuple[Cid, bytes] | None = None
 
     @property
     def state(self) -> SaleState:
         return self.lifecycle.state
 
     @property
+    def is_cut_off(self) -> bool:
+        return self.state is SaleState.INTERRUPTED
+
+    @property
     def unpaid_bytes(self) -> int:
-        return self.sent_bytes - self.released_bytes
+        return self.sent_bytes + self.presumed_bytes - self.released_bytes
+
+    @property
+    def is_due(self) -> bool:
+        """Whether a payment must still come, or is being written to disk. Blocks may be empty, so bytes alone do not tell."""
+        return bool(self.in_flight) or self.unpaid_bytes > 0
 
     @property
     def reserved_amount(self) -> int:
@@ -88,10 +103,24 @@ class Sale:
 
     # setting out
 
-    def set_out(self, cursor: int) -> None:
+    def join(self, turns: deque[Sale]) -> None:
+        """From now on the session with these turns serves it."""
+        assert self.turns is None
+        self.turns = turns
+        turns.append(self)
+
+    def leave(self) -> None:
+        """No session serves it any more; where it stopped is kept."""
+        if self.turns is not None:
+            self.turns.remove(self)
+            self.turns = None
+        self.walk = self.held = None
+        self.in_flight.clear()
+
+    def set_out(self, cursor: int, now: float) -> None:
         """Begin, or begin again, where the client's verified blocks end.
 
-        Raises ``RemoteProtocolError(invalid_cursor)`` when the client takes back what it gave a receipt for.
+        Raises ``RemoteProtocolError(invalid_cursor)``, with nothing changed, when the client takes back what it gave a receipt for.
         """
         if cursor < self.position.n_blocks:
             raise RemoteProtocolError(ErrorCode.INVALID_CURSOR, f"block {cursor} is before the last receipt's {self.position.n_blocks}")
@@ -102,11 +131,10 @@ class Sale:
         self._to_skip = self.quote.cursor + cursor
         self._stepped = 0
         self._stepped_bytes = 0
-        self.held = None
-        self.in_flight.clear()
         self.accumulator = Accumulator()
-        if self._to_skip == 0:
-            self._arrive()
+        self.unpaid_since = now
+        # Blocks leave only behind the record of this, and so behind the receipts before it.
+        self.released_bytes = self.position.n_bytes
 
     def step_over(self, payload: bytes | None, size: int) -> None:
         """Step over a block the client has. Those beyond the last receipt count as sent: their payment is still due."""
@@ -126,20 +154,21 @@ class Sale:
                 self._check_claimed(size)
             self._stepped_bytes += size
         self._stepped += 1
-        if self._stepped == self._to_skip:
-            self._arrive()
-        elif self.walk.done:
+        if self.is_skipping and self.walk.done:
             raise RemoteProtocolError(ErrorCode.INVALID_CURSOR, "it lies behind the selection's end")
 
     def _check_claimed(self, size: int) -> None:
         if self._stepped_bytes + size - self.position.n_bytes > self.quote.window_max or len(self.in_flight) > IN_FLIGHT_BLOCKS_MAX:
             raise RemoteProtocolError(ErrorCode.INVALID_CURSOR, "it claims more unpaid blocks than a window holds")
 
-    def _arrive(self) -> None:
-        """The client's position is reached: what was sent beyond it was lost on the way, and is owed until it is forgiven."""
-        self.line.write_off(max(0, self.sent_bytes - self._stepped_bytes))
+    def arrive(self) -> int:
+        """The client's position is reached; returns how many bytes were sent beyond it, and so lost on the way."""
+        assert not self.is_skipping
+        assert self._stepped_bytes >= self.position.n_bytes, "receipted blocks weigh less than their receipt says"
+        lost_bytes = max(0, self.sent_bytes - self._stepped_bytes)
         self.sent_bytes = self._stepped_bytes
-        assert self.sent_bytes >= self.position.n_bytes, "receipted blocks weigh less than their receipt says"
+        self.presumed_bytes = 0
+        return lost_bytes
 
     # sending
 
@@ -150,15 +179,23 @@ class Sale:
 
     def obstacle(self, size: int) -> ErrorCode | None:
         """Why a block of ``size`` bytes may not leave, or None. ``WINDOW_EXCEEDED`` passes with the next payment; the rest do not."""
-        if self.quote.n_bytes < self.sent_bytes + size:
+        if self.quote.n_bytes < self.sent_bytes + size or self.quote.n_blocks <= self.n_sent_blocks:
             return ErrorCode.QUOTE_EXCEEDED
-        if not self.line.has_room(size) or len(self.in_flight) >= IN_FLIGHT_BLOCKS_MAX:
+        if len(self.in_flight) >= IN_FLIGHT_BLOCKS_MAX:
             return ErrorCode.WINDOW_EXCEEDED
-        owed = self.rate.owed(self.sent_bytes + size)
+        if not self.line.has_room(size):
+            return ErrorCode.WINDOW_EXCEEDED if self.line.due_bytes else ErrorCode.DEBT_OUTSTANDING
+        lacking = self._lacking(self.rate.owed(self.sent_bytes + size))
+        return ErrorCode.WINDOW_EXCEEDED if lacking and self.is_due else lacking
+
+    def _lacking(self, owed: int) -> ErrorCode | None:
+        """What stands in the way of owing so much."""
+        if self.line.is_closing:
+            return ErrorCode.CHANNEL_CLOSING
         if owed - self.position.deal_amount > self.reserved_amount:
-            return ErrorCode.CHANNEL_UNFUNDED if self.unpaid_bytes == 0 else ErrorCode.WINDOW_EXCEEDED
+            return ErrorCode.CHANNEL_UNFUNDED
         if owed > self.acceptance.spend_max:
-            return ErrorCode.OVER_BUDGET if self.unpaid_bytes == 0 else ErrorCode.WINDOW_EXCEEDED
+            return ErrorCode.OVER_BUDGET
         return None
 
     def sent(self, cid: Cid, size: int, now: float) -> int:
@@ -172,9 +209,14 @@ class Sale:
 
     def price_of_window(self) -> int:
         """What the next window of this deal costs beyond what is receipted: the sum to reserve."""
-        ahead = min(self.line.window, self.quote.n_bytes - self.position.n_bytes)
+        window = max(self.line.window, self.quote.block_size_max)  # one block may leave whatever the window
+        ahead = min(window, self.quote.n_bytes - self.position.n_bytes)
         ahead = max(ahead, self.sent_bytes - self.position.n_bytes)
         return self.rate.owed(self.position.n_bytes + ahead) - self.position.deal_amount
+
+    def price_of_sent(self) -> int:
+        """What is sent costs beyond what is receipted."""
+        return self.rate.owed(self.sent_bytes) - self.position.deal_amount
 
     # receipts
 
@@ -208,13 +250,12 @@ class Sale:
 
     # parting
 
-    def forgive(self) -> None:
-        """What is unpaid has been written off: it no longer fills the window."""
-        self.sent_bytes = self.released_bytes
-        self.in_flight.clear()
-
     def to_sent_record(self) -> Record:
-        return record(self.deal_id, SentRecord(n_bytes=self.sent_bytes))
+        return record(self.deal_id, SentRecord(n_bytes=None if self.presumed_bytes else self.sent_bytes))
+
+    def to_setting_out_record(self) -> Record:
+        """From now on nobody knows how much has left, until the next ``to_sent_record``."""
+        return record(self.deal_id, SentRecord(n_bytes=None))
 
 
 def position_of(receipt: Receipt) -> terms.Position:

@@ -50,6 +50,11 @@ class Claim:
     before: Position
     rate: Rate
 
+    @property
+    def increase(self) -> int:
+        """What the receipt adds to what was paid for its deal."""
+        return self.receipt.deal_amount - self.before.deal_amount
+
 
 def check_sums(claims: Sequence[Claim], *, best_amount: int, voucher_amount: int) -> None:
     """Check that a voucher and its receipts say the same. Raises ``RemoteProtocolError(payment_mismatch)``; then nothing may change.
@@ -73,7 +78,7 @@ def check_sums(claims: Sequence[Claim], *, best_amount: int, voucher_amount: int
         owed = claim.rate.owed(receipt.n_bytes)
         if receipt.deal_amount != owed:
             raise _mismatch(f"{receipt.n_bytes} bytes cost {owed}, the receipt says {receipt.deal_amount}")
-        increase += receipt.deal_amount - before.deal_amount
+        increase += claim.increase
     if best_amount + increase != voucher_amount:
         raise _mismatch(f"the receipts add {increase} to {best_amount}, the voucher says {voucher_amount}")
 

@@ -47,7 +47,7 @@ class Till:
         """Check a payment and book it; None when it was booked before.
 
         ``sales`` are the deals of its receipts, None where one is not open on this session. Raises ``RemoteProtocolError``, in this order
-        of precedence: replays are no errors, then deal, line, signatures, sums, coverage, deposit. Then nothing has changed.
+        of precedence: replays are no errors, then deal, line, signatures, sums, coverage, deposit, reservation. Then nothing has changed.
         """
         digest = hashlib.sha256(shape.encode(payment)).digest()
         found = [sale for sale in sales if sale is not None]
@@ -72,6 +72,9 @@ class Till:
             sale.check_receipt(receipt)
         if line.channel is not None and voucher_amount > line.channel.balance:
             raise RemoteProtocolError(ErrorCode.VOUCHER_OVER_DEPOSIT, f"{voucher_amount} of {line.channel.balance}")
+        for claim, sale in zip(claims, found, strict=True):
+            if claim.increase > sale.reserved_amount:  # never by blocks we sent: only a deposit that shrank leaves too little
+                raise RemoteProtocolError(ErrorCode.CHANNEL_UNFUNDED, f"{claim.increase} is paid, {sale.reserved_amount} was set aside")
         return self._apply(line, payment, digest, receipts, found, now)
 
     def _is_replay(self, line: CreditLine, payment: Payment, digest: bytes, sales: list[Sale]) -> bool:
@@ -114,7 +117,9 @@ class Till:
             sale.apply_receipt(receipt, signed, now)
             line.take(n_bytes)
             records.append(record(sale.deal_id, ReceiptRecord(receipt=signed)))
-            events.append(PaymentTaken(line_key=line.key, deal_id=sale.deal_id, n_bytes=n_bytes, amount=amount))
+            events.append(
+                PaymentTaken(line_key=line.key, deal_id=sale.deal_id, n_bytes=n_bytes, amount=amount, receipted_bytes=sale.position.n_bytes)
+            )
         line.best = payment.voucher or best
         line.seen_payments.append(digest)
         records.append(line.to_record())

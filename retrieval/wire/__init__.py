@@ -119,7 +119,7 @@ Accept and blocks
 
 An Acceptance names the quote by digest, the channel, and the most the client will pay (``spend_max``). The provider refuses in this
 order: ``quote_unknown``, ``quote_expired``, ``too_many_deals``, ``invalid_cursor`` (a new deal begins at 0), then channel, SessionKey,
-withdrawal, ``debt_outstanding``, and ``channel_unfunded`` when what the deposit still covers does not pay for the first window.
+``channel_closing``, ``debt_outstanding``, and ``channel_unfunded`` when what the deposit still covers does not pay for the first window.
 
 Then blocks come, those of several deals in turns. ``index`` counts the blocks of the deal from 0, behind ``quote.cursor``. The client
 checks each: that the payload has the CID's digest (sha2-256, all 32 bytes), that index and CID are the next in order, that the deal stays
@@ -135,9 +135,14 @@ sessions and restarts. A block leaves when nothing is unpaid, or when unpaid byt
 
     window = max(window_first, min(bytes paid over the channel's life / 2, window_max))
 
-It leaves only while the deposit covers its price beyond the best voucher and the windows of other deals, and ``spend_max`` is kept. When
-nothing is unpaid and money still stands in the way, the deal is refused with ``channel_unfunded`` or ``over_budget``. Where the price is
-zero, all this belongs to the peer instead of the channel, and receipts alone open the window.
+What was sent and will not be paid, by deals that are over and by those that were cut off until they are taken up again, is *debt*. One
+``window_first`` of it is forgiven a channel; what is above fills the window like unpaid bytes. Paid bytes take as much from the debt of
+deals that are over. So at no time more than a window and a ``window_first`` are lost to one payer.
+
+A block leaves only while no withdrawal has begun, the deposit covers its price beyond the best voucher and the windows of other deals,
+and ``spend_max`` is kept. When nothing is unpaid and the block still may not leave, the deal is refused with ``debt_outstanding``,
+``channel_closing``, ``channel_unfunded`` or ``over_budget``. Where the price is zero, all this belongs to the peer instead of the
+channel, and receipts alone open the window.
 
 Payments
 ========
@@ -155,7 +160,8 @@ not at all. The provider checks:
 5. The sums (``payment_mismatch``): every ``channel_amount`` equals the voucher's amount; ``deal_amount`` is what the bytes cost; its
    increases sum to the voucher's; blocks and sequence rise, bytes do not fall.
 6. Coverage (``bad_receipt``): each receipt counts a prefix of the blocks sent, and its root is the tree over their CIDs.
-7. The voucher is covered by the deposit (``voucher_over_deposit``).
+7. The voucher is covered by the deposit (``voucher_over_deposit``), and each increase by what was set aside for its deal
+   (``channel_unfunded``): a deposit that shrank meanwhile.
 
 Payments are not acknowledged; more blocks are the answer.
 
@@ -175,12 +181,11 @@ A deal without an end outlives its session, for as long as its quote lives. The 
 ``spend_max`` with ``cursor``, the blocks of the deal it has verified; then its last Payment once more, in case it was lost; then one for
 what it has verified beyond. The provider steps over the blocks, answers payments when it has, and sends on from the cursor. Terms,
 receipts and amounts go on where they were. The cursor may not lie before the last receipt, nor claim more unpaid blocks than
-``window_max`` holds. A provider that restarted and does not know how much had left presumes one ``window_first``. An Accept that opened a
-deal and arrives once more on its session changes nothing.
+``window_max`` holds. An Accept of a deal that its session already serves changes nothing; on another session it moves the deal there.
 
-What was sent beyond the cursor is lost, and so, when another deal is accepted, is what cut-off deals of the channel still owe. It is
-written off up to one ``window_first`` a channel in all; paid bytes make room again. Above that, and for a new deal once deals that ended
-have lost more than a window, the answer is ``debt_outstanding``. What is not forgiven stays owed.
+What was sent beyond the cursor is lost, and becomes debt of the channel. A provider that went down and does not know how much had left
+presumes one ``window_first`` until the deal is taken up, and then believes the cursor. A new deal is refused with ``debt_outstanding``
+when debts leave no room for its largest block.
 
 When the quote's life ends, what was cut off has failed, and a new Query with a cursor covers the rest. A flat fee is not asked again for
 the same selection by the same peer within 24 hours.
@@ -209,7 +214,9 @@ name                                                  value      what
 ``retrieval.deal.hello.DEALS_PER_SESSION_MAX``        16         open deals a session, as Hello says: ``too_many_deals``
 ``retrieval.deal.provider.QUERIES_PENDING_MAX``       16         unanswered queries a session: ``rate_limited``
 ``retrieval.deal.provider.PRESENTS_PENDING_MAX``      4          unanswered Presents a session: ``rate_limited``
-``retrieval.deal.provider.PARKED_PAYMENTS_MAX``       16         payments while a deal is stepped over: ``rate_limited``
+``retrieval.deal.provider.PARKED_PAYMENTS_MAX``       32         payments while a deal is stepped over: ``rate_limited``
+``retrieval.deal.provider.DEALS_PER_LINE_MAX``        64         deals of one channel without an end: ``too_many_deals``
+``retrieval.deal.provider.TAKEN_UP_MAX``              256        times one deal is taken up: ``quote_expired``
 ``retrieval.deal.sale.IN_FLIGHT_BLOCKS_MAX``          16384      blocks of a deal sent and not receipted
 ===================================================== ========== ===============================================================
 """

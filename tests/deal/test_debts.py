@@ -9,7 +9,6 @@ import pytest
 from pair import Pair, Prices
 
 from retrieval.dag.importer import import_stream
-from retrieval.deal.states import SaleState
 from retrieval.errors import ErrorCode
 from retrieval.units import KIB, MIB
 from retrieval.wire.framing import FrameDecoder, encode_frame
@@ -52,21 +51,20 @@ def test_a_refused_deal_is_refused_again_and_its_debt_stays(pair):
         reconnect(pair)
         pair.to_provider.send(encode_frame(accept))
         taken += take_window(pair)
-    assert sale.state is SaleState.INTERRUPTED
-    assert sale.unpaid_bytes > 0
     assert taken <= 2 * WINDOW + 16 * KIB
+    assert sale.line.unpaid_bytes + sale.line.written_off_bytes >= taken - 16 * KIB
 
 
 def test_a_deal_that_is_cut_while_it_is_taken_up_owes_what_it_owed(pair):
     purchase = pair.accept(pair.query(pair.root))
     take_window(pair)
-    sale = pair.provider.books.sales[purchase.deal_id]
-    owed = sale.unpaid_bytes
-    reconnect(pair)
-    pair.to_provider.send(encode_frame(Accept(body=purchase.deal.accept.body, signature=purchase.deal.accept.signature)))
-    sale.line.written_off_bytes = WINDOW  # nothing more is forgiven
-    pair.deliver_to_provider()
-    assert sale.unpaid_bytes == owed
+    line = pair.provider.books.lines[pair.channel_id]
+    owed = line.unpaid_bytes
+    for _ in range(3):
+        reconnect(pair)
+        pair.to_provider.send(encode_frame(Accept(body=purchase.deal.accept.body, signature=purchase.deal.accept.signature)))
+        pair.deliver_to_provider()
+        assert line.unpaid_bytes + line.written_off_bytes == owed
 
 
 def test_taking_a_window_and_cancelling_ends_in_a_refusal(pair):
