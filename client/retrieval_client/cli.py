@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import sys
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -240,11 +241,11 @@ def receipts_list(console: Console, home: Home) -> None:
 
 
 @receipts.command("verify")
-@click.argument("file", type=click.Path(path_type=Path))
+@click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="FILE…")
 @click.option("--allow-unsigned", is_flag=True, help="Succeed although the provider has not countersigned.")
 @verb
-def receipts_verify(console: Console, home: Home, file: Path, allow_unsigned: bool) -> None:
-    """Check a receipt file. Needs no chain, no network, no blocks and no home."""
+def receipts_verify(console: Console, home: Home, files: tuple[Path, ...], allow_unsigned: bool) -> None:
+    """Check receipt files. Needs no chain, no network, no blocks and no home."""
     from retrieval.errors import ErrorCode, LocalProtocolError
     from retrieval.payment.receipt import verify_bundle
 
@@ -252,11 +253,14 @@ def receipts_verify(console: Console, home: Home, file: Path, allow_unsigned: bo
     from .receipts import read_bundle
     from .rows import verified_row
 
-    proven = verify_bundle(read_bundle(file))
-    result = verified_row(str(file), proven)
-    console.emit(result, table=lambda: screens.proof(result))
-    if not proven.countersigned and not allow_unsigned:
-        raise LocalProtocolError(ErrorCode.RECEIPT_UNSIGNED, f"{file} is {proven.status.value}")
+    unsigned = []
+    for file in files:
+        proven = verify_bundle(read_bundle(file))
+        console.emit(row := verified_row(str(file), proven), table=partial(screens.proof, row, apart=len(files) > 1))
+        if not proven.countersigned:
+            unsigned.append(str(file))
+    if unsigned and not allow_unsigned:
+        raise LocalProtocolError(ErrorCode.RECEIPT_UNSIGNED, ", ".join(unsigned))
 
 
 @receipts.command("export")

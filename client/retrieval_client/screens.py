@@ -170,12 +170,14 @@ def exported(rows: Sequence[Row]) -> View:
     )
 
 
-def proof(row: Row) -> View:
+def proof(row: Row, *, apart: bool = False) -> View:
+    """``apart`` leaves a line below, where another follows."""
     signed = "both parties" if row["status"] == "verified" else "the client only: the provider has not confirmed it"
     covered = f"{row['bytes']:,} bytes in {row['blocks']:,} blocks" + (", all of it" if row["complete"] else "")
     if row["blocks_before"]:
         covered += f", after {row['blocks_before']:,} blocks that the client had before"
     lines = {
+        "file": row["file"],
         "status": row["status"],
         "signed by": signed,
         "content": "/".join(filter(None, (row["root"], row["path"]))),
@@ -187,7 +189,8 @@ def proof(row: Row) -> View:
     }
     if row["channel_id"]:
         lines |= {"channel": row["channel_id"], "paid to": f"{row['receiver']} on chain {row['chain_id']}"}
-    return facts(lines | {"time": f"{row['time']}, by the client's clock"})
+    drawn = facts(lines | {"time": f"{row['time']}, by the client's clock"})
+    return stacked(drawn, "") if apart else drawn
 
 
 def audit(row: Row) -> View:
