@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, closing
+import queue
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import trio
 from retrieval_client.config import ClientSettings
 from retrieval_provider.config import ProviderSettings
 from retrieval_provider.node import Node, open_node
@@ -53,6 +56,38 @@ class Shop:
         settings, _ = load(ProviderSettings, self.home.config_path, {}, {})
         async with open_node(self.home, settings) as node:
             yield node
+
+    @contextmanager
+    def serving(self) -> Iterator[Node]:
+        """Serve from a thread while the block runs, for tests of commands that start an event loop of their own."""
+        opened: queue.Queue[tuple[Node, Callable[[], None]] | BaseException] = queue.Queue()
+
+        async def main() -> None:
+            async with self.opened() as node:
+                stopping, token = trio.Event(), trio.lowlevel.current_trio_token()
+                opened.put((node, lambda: token.run_sync_soon(stopping.set)))
+                await stopping.wait()
+
+        def serve() -> None:
+            try:
+                trio.run(main)
+            except BaseException as error:
+                opened.put(error)
+                raise
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        try:
+            found = opened.get()
+            if isinstance(found, BaseException):
+                raise found
+            node, stop = found
+            try:
+                yield node
+            finally:
+                stop()
+        finally:
+            thread.join()
 
     def client(self, name: str = "client", *, money: int = 100 * DOLLAR, **values: object) -> Home:
         """A client's home with ``money`` in its wallet; settings by dotted key with ``__`` for the dot."""
