@@ -54,6 +54,13 @@ sanitize: .venv/.test  ## Run the tests with the C extension under ASan and UBSa
 	ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1 PYTHONMALLOC=malloc PYCRYPTODOME_DISABLE_DEEPBIND=1 \
 	PYTHONPATH=$(SANITIZED)/lib RETRIEVAL_NATIVE=require $(PYTEST) $(SECOND_RUN) $(TESTS)
 
+.PHONY: bench-env
+bench-env: .venv/.bench .venv/.project  ## Install what the benchmarks measure beside ours
+
+.PHONY: bench
+bench: bench-env  ## Measure everything beside its neighbours (minutes): figures and plots in build/bench
+	$(BIN)/python -m benchmarks all --json build/bench/results.json --html build/bench/results.html
+
 .PHONY: clean
 clean:  ## Remove what was built and cached; `rm -rf .venv` forgets the environment too
 	rm -rf build dist *.egg-info retrieval/_native/_core*.so .venv/.project .mypy_cache .ruff_cache .pytest_cache .hypothesis
@@ -68,6 +75,11 @@ $(BIN)/python:
 
 .venv/.test: pyproject.toml .ci/install.py | $(BIN)/python
 	@$(BIN)/python .ci/install.py packages test
+	@touch $@ .venv/.demo
+
+.venv/.bench: pyproject.toml .ci/install.py benchmarks/peers/kubo_bitswap.py | $(BIN)/python
+	@$(BIN)/python .ci/install.py packages bench
+	@$(BIN)/python -m benchmarks.peers.kubo_bitswap build
 	@touch $@ .venv/.demo
 
 .venv/.project: $(BUILD_INPUTS) | $(BIN)/python

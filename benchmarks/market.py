@@ -1,0 +1,104 @@
+"""Our node as the benchmarks meet it: a development chain, a provider that is paid, one that is free, and clients of either.
+
+Every program runs in a worker process; homes are made here, channels are opened and shown here, so that no chain call is measured.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, closing, contextmanager
+from pathlib import Path
+from typing import Final
+
+import trio
+from retrieval_client.config import ClientSettings
+from retrieval_client.funding import fund
+from retrieval_client.new_home import set_up
+from retrieval_provider.new_home import create_home
+
+from benchmarks.pair import Peer, WorkerPair
+from benchmarks.processes import Worker, start_worker
+from benchmarks.workload import write_file
+from retrieval.cid import format_cid
+from retrieval.dag.importer import import_path
+from retrieval.devchain import start as start_devchain
+from retrieval.home import Home
+from retrieval.payment.evm import EvmChain
+from retrieval.settings import load
+from retrieval.store.lmdb import LmdbBlockStore
+from retrieval.units import GIB
+
+DEPOSIT: Final = 90_000_000  # of the 100 test dollars a new wallet is given
+STORE_BYTES_MAX: Final = 16 * GIB
+FREE: Final = {"price.default": "0 USD/GiB"}
+CROWD: Final = {"serve.sessions_max": 1000, "serve.sessions_per_prefix_max": 1000, "serve.queries_per_minute": 1_000_000}
+"""Limits that a benchmark's clients, all of one address, would otherwise meet."""
+
+
+class Provider:
+    """A running provider."""
+
+    def __init__(self, worker: Worker) -> None:
+        self.pid: Final = worker.pid
+        self.address: Final[str] = worker.ready["address"]
+
+
+class Market:
+    """Made by ``open_market``."""
+
+    def __init__(self, folder: Path, rpc: str, open_until_end: ExitStack) -> None:
+        self._folder: Final = folder
+        self._rpc: Final = rpc
+        self._open: Final = open_until_end
+        self._home: Final = Home(folder / "provider", "retrieval-provider")
+        self._n_clients = 0
+        create_home(self._home, rpc=rpc)
+
+    def add(self, size_bytes: int, *, seed: int) -> str:
+        """Import a new file, for every provider of this market; returns its CID. Before any provider runs."""
+        path = write_file(self._folder / "content", size_bytes, seed=seed)
+        with closing(LmdbBlockStore(self._home.blocks_path, bytes_max=STORE_BYTES_MAX)) as store:
+            root = import_path(store, path)
+            store.pin(root)
+        path.unlink()
+        return format_cid(root.cid)
+
+    def serve(self, *, free: bool = False) -> Provider:
+        """Start a provider. The free one has a home of its own and knows no chain; both read the same blocks."""
+        home = self._home
+        if free:
+            home = Home(self._folder / "free-provider", "retrieval-provider")
+            create_home(home, rpc="")
+            for file in home.blocks_path.iterdir():
+                file.unlink()
+            home.blocks_path.rmdir()
+            home.blocks_path.symlink_to(self._home.blocks_path)
+        settings: dict[str, object] = {**CROWD, **(FREE if free else {})}
+        return Provider(self._open.enter_context(start_worker("benchmarks.node_provider", home.path, *_flags(settings))))
+
+    def new_client(self, provider: Provider, *, free: bool = False) -> Home:
+        """A client's home; one that pays has a channel with the provider, which has seen it."""
+        self._n_clients += 1
+        home = Home(self._folder / f"client-{self._n_clients}", "retrieval-client")
+        set_up(home, None if free else self._rpc)
+        if not free:
+            settings, _ = load(ClientSettings, home.config_path, {}, {})
+            trio.run(lambda: fund(home, settings, provider.address, DEPOSIT, open_chain=EvmChain))
+        return home
+
+    def peer(self, provider: Provider, client: Home, root: str, *, out: Path | None = None) -> Peer:
+        """One fetch of ``root`` into the client's emptied store, and on to ``out`` where one is given."""
+        command = {"do": "fetch", "root": root, "address": provider.address, "out": None if out is None else str(out)}
+        return WorkerPair(provider.pid, lambda: start_worker("benchmarks.node_client", client.path), **command)
+
+
+@contextmanager
+def open_market(folder: Path) -> Iterator[Market]:
+    """A market in a new folder. Its processes end with the block, the chain last."""
+    folder.mkdir()
+    with start_devchain() as chain, ExitStack() as open_until_end:
+        yield Market(folder, chain.rpc, open_until_end)
+
+
+def _flags(settings: Mapping[str, object]) -> list[str]:
+    return [f"{key}={value}" for key, value in settings.items()]
