@@ -183,6 +183,10 @@ class Fetch:
         self._moved_at = now
         self.tell()
 
+    def gives_up_at(self, began: float) -> float:
+        """The time without progress after which nothing more is waited for, where the waiting for it began at ``began``."""
+        return max(self._moved_at, began) + self.wanted.timeout_s
+
     def tell(self, trouble: str = "") -> None:
         """Show how far it is."""
         tally = self.tally
@@ -392,7 +396,8 @@ class _Attempt:
 
     async def _receive(self, purchase: Purchase) -> None:
         """Until the selection is verified; then a moment longer for the countersignature."""
-        while not await self._take(await self._conversation.hear(), purchase):
+        began = self._fetch.clock()
+        while not await self._take(await self._hear_in_time(began), purchase):
             pass
         with trio.move_on_after(DONE_WAIT_S):
             while not purchase.lifecycle.is_over:
@@ -400,6 +405,12 @@ class _Attempt:
                     case SessionFailed() | Refused() as failed:
                         log.info("deal %s: no countersignature: %s", purchase.deal_id.hex(), failed.detail)
                         return
+
+    async def _hear_in_time(self, began: float) -> Event:
+        """What is told next, as long as the person's patience lasts: it may be shorter than the machine's own deadlines."""
+        with trio.move_on_after(max(0.0, self._fetch.gives_up_at(began) - self._fetch.clock())):
+            return await self._conversation.hear()
+        raise RemoteProtocolError(ErrorCode.TRANSFER_STALLED)
 
     async def _take(self, event: Event, purchase: Purchase) -> bool:
         """Act on one event of a running deal; True when everything is verified and paid."""

@@ -42,7 +42,9 @@ class ChildFailed(Exception):
     """A child process ended with an error, or did not do in time what it was asked."""
 
     def __init__(self, child: Child, happened: str) -> None:
-        super().__init__(f"`{child.command}` {happened}\n{child.stderr[-STDERR_TAIL:]}".rstrip())
+        error = child.error
+        said = f"{error['detail']}\n  try: {error['hint']}" if error else child.stderr[-STDERR_TAIL:]
+        super().__init__(f"`{child.command}` {happened}: {said}".strip(": \n"))
         self.child: Final = child
 
 
@@ -128,14 +130,16 @@ class Child:
 
     def stop(self, *, timeout_s: float = END_TIMEOUT_S) -> int:
         """Ask it to end, and wait until it has. Raises ``ChildFailed`` when it does not."""
-        if self.status is None:
-            self._process.send_signal(signal.SIGTERM)
-        return self.wait(timeout_s=timeout_s)
+        return self.end(signal.SIGTERM, timeout_s=timeout_s)
 
     def kill(self) -> None:
         """``kill -9``: it gets no chance to put anything in order."""
-        self._process.kill()
-        self._process.wait()
+        self.end(signal.SIGKILL, timeout_s=END_TIMEOUT_S)
+
+    def end(self, number: signal.Signals, *, timeout_s: float = END_TIMEOUT_S) -> int:
+        """Send a signal, unless it has ended, and wait until it has. Raises ``ChildFailed`` when it does not."""
+        self._process.send_signal(number)
+        return self.wait(timeout_s=timeout_s)
 
 
 class Children:

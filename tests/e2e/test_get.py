@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from gate import Gate
 from processes import DEPOSIT, Market, Program, Provider, open_market, owed, write_file
 
 from retrieval.devchain.children import Json
@@ -33,6 +34,7 @@ class Stall:
     album: Path
     added_file: Json
     added_album: Json
+    file_price: int
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +56,17 @@ def stall(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stall]:
         added_file, added_album = adding.results
         provider.serve()
         client.run("fund", DEPOSIT, "--provider", provider.address)
-        yield Stall(market=market, provider=provider, client=client, file=file, album=album, added_file=added_file, added_album=added_album)
+        file_price = int(client.run("quote", added_file["root"], "--from", provider.address)["total"])
+        yield Stall(
+            market=market,
+            provider=provider,
+            client=client,
+            file=file,
+            album=album,
+            added_file=added_file,
+            added_album=added_album,
+            file_price=file_price,
+        )
 
 
 def test_a_file_arrives_whole_for_the_price_of_its_blocks(stall: Stall, tmp_path: Path) -> None:
@@ -62,7 +74,7 @@ def test_a_file_arrives_whole_for_the_price_of_its_blocks(stall: Stall, tmp_path
     assert filecmp.cmp(tmp_path / "out", stall.file, shallow=False)
     assert (got["root"], got["path"], got["bytes"]) == (stall.added_file["root"], str(tmp_path / "out"), FILE_BYTES)
     assert got["verified"] is got["receipt_verified"] is True
-    assert int(got["paid"]) >= owed(FILE_BYTES)
+    assert int(got["paid"]) == stall.file_price
     assert got["resumed_bytes"] == got["channel_open_ms"] == 0
 
 
@@ -130,6 +142,18 @@ def test_a_provider_that_cannot_be_reached_is_given_up_after_the_timeout(stall: 
         port = free.getsockname()[1]
     refused = stall.client.fail("get", MISSING_CID, "--from", stall.provider.at(port), "--timeout", "2")
     assert refused.status == Exit.RESUMABLE
+
+
+def test_a_provider_that_falls_silent_is_given_up_after_the_timeout_and_taken_up_again(stall: Stall, tmp_path: Path) -> None:
+    with Gate(stall.provider.port) as gate:
+        command = "get", stall.added_file["root"], "--from", stall.provider.at(gate.port), "-o", tmp_path / "out", "--timeout", "2"
+        gate.hold_after(2 * MIB)
+        assert stall.client.fail(*command).status == Exit.RESUMABLE
+        gate.open()
+        got = stall.client.run(*command)
+    assert filecmp.cmp(tmp_path / "out", stall.file, shallow=False)
+    assert MIB <= got["resumed_bytes"] < FILE_BYTES
+    assert int(got["paid"]) == stall.file_price
 
 
 def test_two_gets_of_one_wallet_take_turns(stall: Stall, tmp_path: Path) -> None:

@@ -1,8 +1,9 @@
-"""`kill -9` of either side in the middle of a transfer: the same `get` completes, and everything is paid once."""
+"""Either side ends in the middle of a transfer: the same `get` completes, and everything is paid once."""
 
 from __future__ import annotations
 
 import filecmp
+import signal
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from gate import Gate
 from processes import DEPOSIT, WINDOW_FIRST, Program, Provider, open_market, write_file
 
 from retrieval.devchain.children import Child
+from retrieval.errors import Exit
 from retrieval.store.lmdb import LmdbBlockStore
 from retrieval.units import MIB
 
@@ -80,14 +82,17 @@ def test_a_provider_killed_again_and_again_is_paid_once(stall: Stall, gate: Gate
     assert_journals_check(stall)
 
 
-def test_a_killed_client_goes_on_where_it_was_and_pays_once(stall: Stall, gate: Gate, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGKILL, -signal.SIGKILL), (signal.SIGINT, Exit.RESUMABLE)])
+def test_a_client_that_was_ended_goes_on_where_it_was_and_pays_once(
+    stall: Stall, gate: Gate, tmp_path: Path, number: signal.Signals, status: int
+) -> None:
     earned_before = int(stall.provider.run("status")["earned"])
     gate.hold_after(9 * MIB)
     get = stall.get(gate, tmp_path / "out")
     get.wait_until(lambda: gate.is_holding, "ended, or got nothing more")
     with closing(LmdbBlockStore(stall.client.home / "blocks", bytes_max=64 * MIB, readonly=True)) as store:
         get.wait_until(lambda: store.bytes_used() >= WINDOW_FIRST, "did not store the first window")
-    get.kill()
+    assert get.end(number) == status
     gate.cut()
     gate.open()
     got = stall.get(gate, tmp_path / "out").result()
