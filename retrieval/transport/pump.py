@@ -1,7 +1,7 @@
 """Trio. Carries one session: bytes to messages, messages to the machine, its Steps to disk and then to the wire.
 
-The one rule is the order: store blocks, commit records, tell the machine, send messages, tell events. Steps that pile up while a commit
-runs are carried out together.
+The one rule is the order: store blocks, commit records, tell the machine, send messages, tell events. Records are handed to the writer
+as the machine makes them, before anything else runs: machines share their books, so another session's next step may rest on them.
 """
 
 from __future__ import annotations
@@ -14,19 +14,25 @@ import trio
 
 from retrieval.cid import Cid
 from retrieval.deal.events import Event
-from retrieval.deal.step import NOTHING, Step
+from retrieval.deal.step import Step
 from retrieval.errors import ErrorCode, RemoteProtocolError, RetrievalError
 from retrieval.transport.writer import Clock, JournalWriter
-from retrieval.units import MIB
+from retrieval.units import KIB, MIB
 from retrieval.wire.framing import Block, FrameDecoder, encode_frame
 from retrieval.wire.messages import Message
 
 READ_BYTES: Final = 1 * MIB
 """One read: large enough that verifying a batch of blocks costs one call."""
-QUEUED_BYTES_MAX: Final = 4 * MIB
+UNSTORED_BYTES_MAX: Final = 4 * MIB
 """Verified blocks that may wait for the disk before reading pauses."""
+UNCOMMITTED_STEPS_MAX: Final = 256
+"""Steps that may wait for the disk before reading pauses."""
+OUTBOX_BYTES_MAX: Final = 256 * KIB
+"""Messages that may wait for a peer that does not read before we stop reading what it says."""
 SEND_BYTES_MAX: Final = 1 * MIB
 """Block frames handed to the transport in one write, and so queued below us (PROTOCOL.md, "A session")."""
+SEND_DUE_S: Final = 30.0
+"""How long the peer may take to make room for one write: SEND_BYTES_MAX at 64 KiB a second, and as much again."""
 FAREWELL_S: Final = 2.0
 """How long the last messages of a session may take to leave."""
 
@@ -69,48 +75,62 @@ class Pump:
         next_blocks: Callable[[int], list[bytes]] = lambda size_max: [],
     ) -> None:
         """``next_blocks`` gives block frames of about ``size_max`` bytes that may leave now (the provider's side)."""
-        self._machine = machine
-        self._stream = stream
-        self._writer = writer
-        self._store = store
-        self._clock = clock
-        self._on_event = on_event
-        self._next_blocks = next_blocks
-        self._steps: deque[Step] = deque()
-        self._queued_bytes = 0
-        self._outbox: deque[bytes] = deque()
-        self._work = trio.Event()
-        """Set when there is a step to carry out, something to send, or a deadline to look at again."""
-        self._roomy = trio.Event()
-        self._finished = False
+        self._machine: Final = machine
+        self._stream: Final = stream
+        self._writer: Final = writer
+        self._store: Final = store
+        self._clock: Final = clock
+        self._on_event: Final = on_event
+        self._next_blocks: Final = next_blocks
+        self._unstored: Final = deque[Step]()
+        """Steps with blocks to be stored, and those behind them."""
+        self._unstored_bytes = 0
+        self._uncommitted: Final = deque[tuple[Step, trio.Event]]()
+        self._outbox: Final = bytearray()
+        self._sending = trio.CancelScope()
+        self._is_torn = False
+        """Whether a write was begun and not finished: nothing may follow it."""
+        self._is_sound = True
+        """False once what is in memory is ahead of what is on disk for good."""
+        self._moved = trio.Event()
+        """Set and replaced at every change of the above."""
         self.ended: Final = trio.Event()
         """Set when the session is over and its stream is closed."""
 
     def put(self, step: Step) -> None:
-        """Queue a Step; it is carried out after those before it."""
-        if step:
-            self._steps.append(step)
-            self._queued_bytes += sum(len(payload) for _, payload in step.blocks)
-        self._work.set()
+        """Have a Step carried out, after those before it. Call it before the next await after the machine made the step."""
+        if step.blocks or self._unstored:
+            self._unstored.append(step)
+            self._unstored_bytes += _size_of_blocks(step)
+        elif step:
+            self._submit(step)
+        if self._machine.is_over:
+            self._sending.deadline = min(self._sending.deadline, trio.current_time() + FAREWELL_S)
+        self._wake()
 
     async def run(self) -> None:
-        """Carry the session until it is over and its last messages have left. The stream is closed on return."""
+        """Carry the session until it is over and its last messages have left. The stream is closed on return.
+
+        Raises what the store raises; then nothing more of this session is committed or sent.
+        """
         try:
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(self._receive)
-                nursery.start_soon(self._keep_time)
-                await self._carry()
+                for task in (self._receive, self._keep_time, self._store_blocks, self._release):
+                    nursery.start_soon(task)
+                await self._send()
                 nursery.cancel_scope.cancel()
         finally:
-            with trio.CancelScope(deadline=trio.current_time() + FAREWELL_S, shield=True):
+            with trio.CancelScope(deadline=trio.current_time() + FAREWELL_S, shield=True) as farewell:
                 await self._part()
+            if farewell.cancelled_caught:
+                with trio.CancelScope(deadline=trio.current_time() + FAREWELL_S, shield=True):
+                    await self._stream.reset()
             self.ended.set()
 
     # in
 
     async def _receive(self) -> None:
-        decoder = FrameDecoder()
-        machine = self._machine
+        decoder, machine = FrameDecoder(), self._machine
         try:
             while not machine.is_over:
                 data = await self._stream.receive_some(READ_BYTES)
@@ -123,86 +143,128 @@ class Pump:
                         break
                     now = self._clock()
                     self.put(machine.receive_blocks(item, now) if isinstance(item, list) else machine.receive(item, now))
-                while self._queued_bytes > QUEUED_BYTES_MAX:
-                    self._roomy = trio.Event()
-                    await self._roomy.wait()
-            self._end(machine.closed(self._clock()))
+                    await self._until(self._may_read)
+            self.put(machine.closed(self._clock()))
         except RemoteProtocolError as error:
             is_cut = error.code is ErrorCode.TRANSFER_TRUNCATED
-            self._end(machine.closed(self._clock()) if is_cut else machine.fail(error, self._clock()))
+            self.put(machine.closed(self._clock()) if is_cut else machine.fail(error, self._clock()))
 
-    def _end(self, step: Step) -> None:
-        self.put(step)
-        self._finished = True
-        self._work.set()
+    def _may_read(self) -> bool:
+        return (
+            self._unstored_bytes <= UNSTORED_BYTES_MAX
+            and len(self._uncommitted) <= UNCOMMITTED_STEPS_MAX
+            and len(self._outbox) <= OUTBOX_BYTES_MAX
+        )
 
     async def _keep_time(self) -> None:
-        while True:
-            deadline = self._machine.next_deadline()
-            now = self._clock()
-            if deadline is None or deadline > now:
-                # Looked at again at least four times a second: a step may have set an earlier deadline.
-                await trio.sleep(0.25 if deadline is None else min(0.25, deadline - now))
+        while not self._machine.is_over:
+            deadline, now = self._machine.next_deadline(), self._clock()
+            if deadline is not None and deadline <= now:
+                self.put(self._machine.tick(now))
+                await trio.lowlevel.checkpoint()
                 continue
-            self.put(self._machine.tick(now))
-            await trio.lowlevel.checkpoint()
+            # Looked at again at least four times a second: a step may have set an earlier deadline, or another session made room.
+            await trio.sleep(0.25 if deadline is None else min(0.25, deadline - now))
+            self._wake()
+
+    # to disk
+
+    async def _store_blocks(self) -> None:
+        while True:
+            await self._until(lambda: bool(self._unstored))
+            steps = tuple(self._unstored)
+            try:
+                await trio.to_thread.run_sync(self._store, [block for step in steps for block in step.blocks])
+            except Exception:
+                self._is_sound = False
+                raise
+            for step in steps:
+                self._unstored.popleft()
+                self._unstored_bytes -= _size_of_blocks(step)
+                self._submit(step)
+            self._wake()
+
+    def _submit(self, step: Step) -> None:
+        self._uncommitted.append((step, self._writer.submit(step.records)))
+
+    async def _release(self) -> None:
+        while True:
+            await self._until(lambda: bool(self._uncommitted))
+            step, is_durable = self._uncommitted[0]
+            await is_durable.wait()
+            self._uncommitted.popleft()
+            self._machine.committed(step)
+            for message in step.messages:
+                self._outbox.extend(encode_frame(message))
+            for event in step.events:
+                self._on_event(event)
+            self._wake()
 
     # out
 
-    async def _carry(self) -> None:
-        while True:
-            if self._steps:
-                await self._carry_out(self._take_steps())
-                continue
+    async def _send(self) -> None:
+        """Messages first, then blocks, until the session is over or its stream is torn."""
+        while not self._is_torn:
+            moved = self._moved
             if self._outbox:
-                await self._send(b"".join(self._drain()))
-                continue
-            if self._finished or self._machine.is_over:
+                await self._write(self._drained())
+            elif self._machine.is_over:
                 return
-            if frames := self._next_blocks(SEND_BYTES_MAX):
-                await self._send(b"".join(frames))
-                continue
-            if self._steps:
-                continue
-            self._work = trio.Event()
-            await self._work.wait()
+            elif frames := self._next_blocks(SEND_BYTES_MAX):
+                await self._write(b"".join(frames))
+            else:
+                await moved.wait()
 
-    def _take_steps(self) -> Step:
-        step = NOTHING
-        while self._steps:
-            step += self._steps.popleft()
-        return step
-
-    async def _carry_out(self, step: Step) -> None:
-        if step.blocks:
-            await trio.to_thread.run_sync(self._store, step.blocks)
-            self._queued_bytes -= sum(len(payload) for _, payload in step.blocks)
-            self._roomy.set()
-        await self._writer.commit(step.records)
-        self._machine.committed(step)
-        self._outbox.extend(map(encode_frame, step.messages))
-        for event in step.events:
-            self._on_event(event)
-
-    def _drain(self) -> list[bytes]:
-        frames = list(self._outbox)
+    def _drained(self) -> bytes:
+        data = bytes(self._outbox)
         self._outbox.clear()
-        return frames
+        self._wake()
+        return data
 
-    async def _send(self, data: bytes) -> None:
-        try:
-            await self._stream.send_all(data)
-        except RemoteProtocolError:
-            self._end(self._machine.closed(self._clock()))
+    async def _write(self, data: bytes) -> None:
+        self._is_torn = True
+        error: RetrievalError | None = RemoteProtocolError(ErrorCode.TRANSFER_STALLED, f"it made no room for {SEND_DUE_S:.0f} s")
+        with trio.CancelScope(deadline=trio.current_time() + SEND_DUE_S) as self._sending:
+            try:
+                await self._stream.send_all(data)
+                self._is_torn, error = False, None
+            except RemoteProtocolError as broken:
+                error = broken
+        if error is not None:
+            now, is_cut = self._clock(), error.code is ErrorCode.TRANSFER_TRUNCATED
+            self.put(self._machine.closed(now) if is_cut else self._machine.fail(error, now))
 
     async def _part(self) -> None:
         """Commit and send what is left, then let go of the stream."""
+        if not self._is_sound:
+            await self._stream.reset()
+            return
         self.put(self._machine.closed(self._clock()))
-        if self._steps:
-            await self._carry_out(self._take_steps())
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._store_blocks)
+            nursery.start_soon(self._release)
+            await self._until(lambda: not self._unstored and not self._uncommitted)
+            nursery.cancel_scope.cancel()
         try:
+            if self._is_torn:
+                await self._stream.reset()
+                return
             if self._outbox:
-                await self._stream.send_all(b"".join(self._drain()))
+                await self._stream.send_all(self._drained())
             await self._stream.close()
         except RemoteProtocolError:
             await self._stream.reset()
+
+    # waiting
+
+    def _wake(self) -> None:
+        self._moved.set()
+        self._moved = trio.Event()
+
+    async def _until(self, holds: Callable[[], bool]) -> None:
+        while not holds():
+            await self._moved.wait()
+
+
+def _size_of_blocks(step: Step) -> int:
+    return sum(len(payload) for _, payload in step.blocks)

@@ -1,0 +1,521 @@
+"""The pump and the writer: nothing leaves before it is on disk, everything reaches the disk in order, and no peer holds us up."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from contextlib import asynccontextmanager
+
+import pytest
+import trio
+from trio.testing import MockClock, lockstep_stream_pair, memory_stream_pair, trio_test, wait_all_tasks_blocked
+
+from retrieval.cid import RAW, Cid, cid_of
+from retrieval.deal import fold
+from retrieval.deal.events import Event, SessionReady
+from retrieval.deal.records import PriceRecord, record
+from retrieval.deal.step import NOTHING, Step
+from retrieval.errors import ErrorCode, LocalProtocolError, RemoteProtocolError, RetrievalError
+from retrieval.ledger.entry import Entry
+from retrieval.ledger.journal import APPEND_MAX, Journal
+from retrieval.ledger.state import MemoryStateStorage, Row
+from retrieval.store.blocks import MemoryBlockStore
+from retrieval.transport.pump import FAREWELL_S, OUTBOX_BYTES_MAX, SEND_DUE_S, UNSTORED_BYTES_MAX, Pump
+from retrieval.transport.writer import JournalWriter
+from retrieval.units import MIB
+from retrieval.wire.framing import Block, FrameDecoder, encode_frame
+from retrieval.wire.messages import Cancel, Error, Message, Ping, Pong
+
+TOLD = SessionReady(capabilities=frozenset(), agent="told")
+
+
+@pytest.fixture
+def autojump_clock() -> MockClock:
+    """Time passes when every task waits for it. There are no sockets here to wait for, only a thread that writes to memory."""
+    return MockClock(autojump_threshold=0.01)
+
+
+class Stream:
+    """One end of a pipe in memory, as the transport would give it."""
+
+    def __init__(self, pipe: trio.StapledStream[trio.abc.SendStream, trio.abc.ReceiveStream]) -> None:
+        self._pipe = pipe
+        self.end = ""
+
+    async def send_all(self, data: bytes) -> None:
+        try:
+            await self._pipe.send_all(data)
+        except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
+            raise RemoteProtocolError(ErrorCode.TRANSFER_TRUNCATED, "broken pipe") from error
+
+    async def receive_some(self, max_bytes: int) -> bytes:
+        return bytes(await self._pipe.receive_some(max_bytes))
+
+    async def close(self) -> None:
+        self.end = "closed"
+        await self._pipe.aclose()
+
+    async def reset(self) -> None:
+        self.end = "reset"
+        await trio.aclose_forcefully(self._pipe)
+
+
+class Scripted:
+    """A machine that does what a test says, and remembers what it was told."""
+
+    def __init__(self, answer: Callable[[Message], Step] = lambda message: NOTHING) -> None:
+        self.is_over = False
+        self.received: list[Message] = []
+        self.committed_steps: list[Step] = []
+        self.ends: list[ErrorCode | None] = []
+        self.deadline: float | None = None
+        self.last_step = NOTHING
+        self._answer = answer
+
+    def receive(self, message: Message, now: float) -> Step:
+        self.received.append(message)
+        return self._answer(message)
+
+    def receive_blocks(self, blocks: Sequence[Block], now: float) -> Step:
+        return Step(blocks=tuple((block.cid, block.payload) for block in blocks))
+
+    def committed(self, step: Step) -> None:
+        self.committed_steps.append(step)
+
+    def next_deadline(self) -> float | None:
+        return self.deadline
+
+    def tick(self, now: float) -> Step:
+        self.deadline = None
+        return Step(messages=(Ping(nonce=99),))
+
+    def fail(self, error: RetrievalError, now: float) -> Step:
+        return self._end(error.code, Step(messages=(Error(code=error.code, detail=""),)))
+
+    def closed(self, now: float) -> Step:
+        return self._end(None, NOTHING)
+
+    def _end(self, code: ErrorCode | None, step: Step) -> Step:
+        if self.is_over:
+            return NOTHING
+        self.is_over = True
+        self.ends.append(code)
+        return self.last_step + step
+
+
+class GatedStorage(MemoryStateStorage):
+    """A disk that writes when the test lets it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gate = threading.Event()
+        self.gate.set()
+        self.fails = False
+
+    def commit(self, entries: Sequence[Entry], rows: Iterable[Row]) -> None:
+        assert self.gate.wait(30)
+        if self.fails:
+            raise LocalProtocolError(ErrorCode.DISK_FULL)
+        super().commit(entries, rows)
+
+
+class Bench:
+    """A journal with its writer, a store, and as many sessions as a test needs."""
+
+    def __init__(self, nursery: trio.Nursery) -> None:
+        self.nursery = nursery
+        self.storage = GatedStorage()
+        self.writer = JournalWriter(Journal(self.storage, fold.reduce), trio.current_time)
+        self.store = MemoryBlockStore()
+        self.events: list[Event] = []
+
+    def pump(self, machine: Scripted, stream: Stream, next_blocks: Callable[[int], list[bytes]] = lambda size_max: []) -> Pump:
+        return Pump(
+            machine,
+            stream,
+            self.writer,
+            store=self.store.put_many,
+            clock=trio.current_time,
+            on_event=self.events.append,
+            next_blocks=next_blocks,
+        )
+
+    def prices(self) -> list[int]:
+        """The prices in the journal, in its order."""
+        return [
+            int.from_bytes(entry.record.subject, "big")
+            for entry in Journal(self.storage, fold.reduce).iterate()  # each test's records are prices named by a number
+        ]
+
+
+def saying(n: int) -> Step:
+    """A step with one record, the price of ``n``."""
+    price = record(n.to_bytes(2, "big"), PriceRecord(price_per_gib=n, flat_fee=0))
+    return Step(records=(price,), messages=(Pong(nonce=n),), events=(TOLD,))
+
+
+@asynccontextmanager
+async def bench() -> AsyncIterator[Bench]:
+    async with trio.open_nursery() as nursery:
+        made = Bench(nursery)
+        nursery.start_soon(made.writer.run)
+        try:
+            yield made
+        finally:
+            made.storage.gate.set()
+            nursery.cancel_scope.cancel()
+
+
+async def heard(far: trio.StapledStream[trio.abc.SendStream, trio.abc.ReceiveStream], n: int = 1) -> list[Message]:
+    """The next ``n`` messages at the other end."""
+    decoder, messages = FrameDecoder(), list[Message]()
+    while len(messages) < n:
+        data = bytes(await far.receive_some(1 << 16))
+        assert data, "the stream ended"
+        messages += [item for item in decoder.feed(data) if not isinstance(item, list)]
+    return messages
+
+
+async def said(far: trio.StapledStream[trio.abc.SendStream, trio.abc.ReceiveStream]) -> bytes:
+    """Everything until the stream's end."""
+    data = bytearray()
+    while received := await far.receive_some(1 << 16):
+        data += received
+    return bytes(data)
+
+
+# the order
+
+
+@trio_test
+async def test_nothing_is_sent_or_told_before_its_records_are_on_disk() -> None:
+    async with bench() as made:
+        near, far = memory_stream_pair()
+        machine = Scripted()
+        pump = made.pump(machine, Stream(near))
+        made.nursery.start_soon(pump.run)
+        made.storage.gate.clear()
+        pump.put(saying(1))
+        pump.put(Step(messages=(Pong(nonce=2),)))  # without records, and still behind those before it
+        with trio.move_on_after(0.1):
+            await heard(far)
+            pytest.fail("a message overtook its record")
+        assert (made.events, machine.committed_steps) == ([], [])
+        made.storage.gate.set()
+        assert [message.nonce for message in await heard(far, 2)] == [1, 2]  # type: ignore[union-attr]
+        assert made.events == [TOLD]
+        assert len(machine.committed_steps) == 2
+
+
+@trio_test
+async def test_records_reach_the_journal_in_the_order_of_the_steps_whatever_their_peers_do() -> None:
+    """A session whose peer does not read had kept its records to itself, and others' that rest on them had broken the journal."""
+    async with bench() as made:
+        machines = [Scripted(), Scripted()]
+        ends = [lockstep_stream_pair() for _ in machines]  # a lockstep pipe moves nothing until the other end reads
+        pumps = [made.pump(machine, Stream(near)) for machine, (near, _) in zip(machines, ends, strict=True)]
+        for pump in pumps:
+            made.nursery.start_soon(pump.run)
+        for n in range(1, 9):
+            pumps[n % 2].put(saying(n))
+            await wait_all_tasks_blocked()
+        await made.writer.commit(saying(9).records)
+        assert made.prices() == list(range(1, 10))
+        await wait_all_tasks_blocked()
+        assert sum(len(machine.committed_steps) for machine in machines) == 8, "windows open whether or not a peer reads"
+
+
+@trio_test
+async def test_a_step_made_when_its_session_is_over_reaches_the_journal() -> None:
+    """The books have changed with it: an answer from the chain may come a moment after the client has left."""
+    async with bench() as made:
+        near, far = memory_stream_pair()
+        machine = Scripted()
+        pump = made.pump(machine, Stream(near))
+        await far.send_eof()
+        await pump.run()
+        pump.put(saying(5))
+        await made.writer.commit(saying(6).records)
+        assert made.prices() == [5, 6]
+
+
+@trio_test
+async def test_many_records_are_submitted_before_anybody_elses() -> None:
+    async with bench() as made:
+        each = [saying(n).records[0] for n in range(APPEND_MAX + 10)]
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(made.writer.commit_each, each)
+            await trio.lowlevel.checkpoint()
+            nursery.start_soon(made.writer.commit, saying(9999).records)
+        assert made.prices() == [*range(APPEND_MAX + 10), 9999]
+
+
+@trio_test
+async def test_blocks_are_stored_before_the_payment_for_them_is_written() -> None:
+    async with bench() as made:
+        near, far = memory_stream_pair()
+        machine = Scripted()
+        stored_when_paid: list[bool] = []
+        block = (cid_of(RAW, b"block"), b"block")
+
+        def store(blocks: Iterable[tuple[Cid, bytes]]) -> None:
+            stored_when_paid.append(not made.prices())
+            made.store.put_many(blocks)
+
+        pump = Pump(machine, Stream(near), made.writer, store=store, clock=trio.current_time, on_event=made.events.append)
+        made.nursery.start_soon(pump.run)
+        pump.put(Step(blocks=(block,)))
+        pump.put(saying(1))
+        assert await heard(far) == [Pong(nonce=1)]
+        assert stored_when_paid == [True]
+        assert made.store.get(block[0]) == block[1]
+
+
+# failures of ours
+
+
+@trio_test
+async def test_a_store_that_is_full_ends_the_session_and_nothing_behind_it_is_written_or_sent() -> None:
+    async with bench() as made:
+        near, far = memory_stream_pair()
+        stream = Stream(near)
+
+        def store(blocks: Iterable[tuple[Cid, bytes]]) -> None:
+            raise LocalProtocolError(ErrorCode.STORE_FULL)
+
+        pump = Pump(Scripted(), stream, made.writer, store=store, clock=trio.current_time, on_event=made.events.append)
+        pump.put(Step(blocks=((cid_of(RAW, b"b"), b"b"),)))
+        pump.put(saying(1))
+        with pytest.raises(ExceptionGroup) as caught:
+            await pump.run()
+        (error,) = caught.value.exceptions
+        assert isinstance(error, LocalProtocolError)
+        assert error.code is ErrorCode.STORE_FULL
+        pump.put(saying(2))
+        await wait_all_tasks_blocked()
+        assert (made.prices(), made.events, stream.end) == ([], [], "reset")
+        assert await said(far) == b""
+
+
+@trio_test
+async def test_a_journal_that_cannot_be_written_ends_the_process_and_releases_nothing(autojump_clock: MockClock) -> None:
+    near, far = memory_stream_pair()
+    events: list[Event] = []
+
+    async def process() -> None:
+        async with bench() as made:
+            made.events, made.storage.fails = events, True
+            pump = made.pump(Scripted(), Stream(near))
+            made.nursery.start_soon(pump.run)
+            pump.put(saying(1))
+            await trio.sleep_forever()
+
+    with pytest.raises(ExceptionGroup) as caught:
+        await process()
+    assert caught.group_contains(LocalProtocolError)
+    assert events == []
+    assert await said(far) == b""
+
+
+@trio_test
+async def test_a_fault_of_ours_cuts_the_session_and_its_deals_are_written_down() -> None:
+    def fault(message: Message) -> Step:
+        raise ZeroDivisionError
+
+    async with bench() as made:
+        near, far = memory_stream_pair()
+        machine = Scripted(fault)
+        machine.last_step = saying(7)
+        pump = made.pump(machine, Stream(near))
+        await far.send_all(encode_frame(Ping(nonce=1)))
+        with pytest.raises(ExceptionGroup):
+            await pump.run()
+        assert machine.ends == [None]
+        assert made.prices() == [7]
+
+
+@trio_test
+async def test_a_cancelled_session_writes_what_it_owes_and_says_it() -> None:
+    async with bench() as made:
+        near, far = memory_stream_pair()
+        machine = Scripted()
+        machine.last_step = saying(3)
+        pump = made.pump(machine, Stream(near))
+        with trio.CancelScope() as scope:
+            made.nursery.start_soon(_cancel_soon, scope)
+            await pump.run()
+        assert made.prices() == [3]
+        assert await heard(far) == [Pong(nonce=3)]
+        assert pump.ended.is_set()
+
+
+async def _cancel_soon(scope: trio.CancelScope) -> None:
+    await wait_all_tasks_blocked()
+    scope.cancel()
+
+
+@trio_test
+async def test_a_write_that_was_cancelled_half_way_is_followed_by_nothing() -> None:
+    """Half a frame and then another would be read as one: a broken stream is cut."""
+    async with bench() as made:
+        near, far = lockstep_stream_pair()
+        machine, stream = Scripted(), Stream(near)
+        machine.last_step = saying(3)
+        pump = made.pump(machine, stream, next_blocks=lambda size_max: [bytes(MIB)])
+        with trio.CancelScope() as scope:
+            made.nursery.start_soon(_cancel_soon, scope)
+            await pump.run()
+        assert stream.end == "reset"
+        assert made.prices() == [3]
+        assert not (await said(far)).strip(b"\0"), "no message stands behind the half of a block"
+
+
+# peers that hold us up
+
+
+@trio_test
+async def test_a_peer_that_asks_and_does_not_read_is_no_longer_read() -> None:
+    async with bench() as made:
+        near, far = memory_stream_pair()
+        silent, _ = lockstep_stream_pair()
+        machine = Scripted(lambda message: Step(messages=(Error(code=901, detail="x" * 256),)))
+        pump = made.pump(machine, Stream(trio.StapledStream(silent.send_stream, near.receive_stream)))
+        made.nursery.start_soon(pump.run)
+        n_pings = 4 * OUTBOX_BYTES_MAX // 256
+        await far.send_all(encode_frame(Ping(nonce=1)) * n_pings)
+        await wait_all_tasks_blocked()
+        assert len(machine.received) < n_pings // 2
+
+
+@trio_test
+async def test_a_peer_that_makes_no_room_is_let_go(autojump_clock: MockClock) -> None:
+    async with bench() as made:
+        near, _ = lockstep_stream_pair()
+        machine, stream, began = Scripted(), Stream(near), trio.current_time()
+        pump = made.pump(machine, stream, next_blocks=lambda size_max: [bytes(MIB)])
+        await pump.run()
+        assert machine.ends == [ErrorCode.TRANSFER_STALLED]
+        assert stream.end == "reset"
+        assert trio.current_time() - began <= SEND_DUE_S + FAREWELL_S + 1
+
+
+@trio_test
+async def test_a_session_that_is_over_does_not_wait_for_a_peer_that_makes_no_room(autojump_clock: MockClock) -> None:
+    async with bench() as made:
+        near, _ = lockstep_stream_pair()
+        machine, stream, began = Scripted(), Stream(near), trio.current_time()
+        pump = made.pump(machine, stream, next_blocks=lambda size_max: [bytes(MIB)])
+        made.nursery.start_soon(pump.run)
+        await wait_all_tasks_blocked()
+        pump.put(machine.fail(LocalProtocolError(ErrorCode.SHUTTING_DOWN), 0))
+        await pump.ended.wait()
+        assert trio.current_time() - began <= 2 * FAREWELL_S + 1
+        assert stream.end == "reset"
+
+
+@trio_test
+async def test_blocks_that_wait_for_the_disk_stop_the_reading() -> None:
+    gate = threading.Event()
+    async with bench() as made:
+        near, far = memory_stream_pair()
+        machine = Scripted(lambda message: Step(blocks=((cid_of(RAW, b"x"), bytes(MIB)),)))
+
+        def store(blocks: Iterable[tuple[Cid, bytes]]) -> None:
+            assert gate.wait(30)
+
+        pump = Pump(machine, Stream(near), made.writer, store=store, clock=trio.current_time, on_event=made.events.append)
+        made.nursery.start_soon(pump.run)
+        await far.send_all(encode_frame(Ping(nonce=1)) * 100)
+        await wait_all_tasks_blocked()
+        assert len(machine.received) == UNSTORED_BYTES_MAX // MIB + 1
+        gate.set()
+        await far.send_eof()
+        await pump.ended.wait()
+        assert len(machine.received) == 100
+
+
+# time and turns
+
+
+@trio_test
+async def test_a_deadline_is_acted_on_even_when_a_later_step_brought_it_forward(autojump_clock: MockClock) -> None:
+    async with bench() as made:
+        near, far = memory_stream_pair()
+        machine = Scripted()
+        made.nursery.start_soon(made.pump(machine, Stream(near)).run)
+        await wait_all_tasks_blocked()
+        machine.deadline = trio.current_time() + 3
+        assert await heard(far) == [Ping(nonce=99)]
+        assert machine.deadline is None
+
+
+@trio_test
+async def test_blocks_are_asked_for_again_when_a_commit_may_have_opened_a_window() -> None:
+    async with bench() as made:
+        near, far = memory_stream_pair()
+        machine = Scripted()
+        block = encode_frame(Cancel(deal_id=bytes(16), code=0))  # any frame will do
+        pump = made.pump(machine, Stream(near), next_blocks=lambda size_max: [block] * bool(machine.committed_steps and block_once()))
+        once = iter([True])
+
+        def block_once() -> bool:
+            return next(once, False)
+
+        made.nursery.start_soon(pump.run)
+        await wait_all_tasks_blocked()
+        pump.put(Step(records=saying(1).records))
+        assert await heard(far) == [Cancel(deal_id=bytes(16), code=0)]
+
+
+@trio_test
+async def test_blocks_are_asked_for_again_when_another_session_may_have_made_room(autojump_clock: MockClock) -> None:
+    async with bench() as made:
+        near, far = memory_stream_pair()
+        room = list[bytes]()
+        pump = made.pump(Scripted(), Stream(near), next_blocks=lambda size_max: [room.pop()] if room else [])
+        made.nursery.start_soon(pump.run)
+        await wait_all_tasks_blocked()
+        room.append(encode_frame(Ping(nonce=4)))
+        assert await heard(far) == [Ping(nonce=4)]
+
+
+# ends
+
+
+@pytest.mark.parametrize(
+    ("bytes_before", "end"),
+    [
+        (b"", None),
+        (encode_frame(Ping(nonce=1))[:2], None),
+        (b"\x00", ErrorCode.MALFORMED_FRAME),
+    ],
+    ids=["between frames", "inside a frame", "garbage"],
+)
+@trio_test
+async def test_a_stream_that_ends_is_told_to_the_machine_once(bytes_before: bytes, end: ErrorCode | None) -> None:
+    async with bench() as made:
+        near, far = memory_stream_pair()
+        machine, stream = Scripted(), Stream(near)
+        if bytes_before:
+            await far.send_all(bytes_before)
+        await far.send_eof()
+        pump = made.pump(machine, stream)
+        await pump.run()
+        assert machine.ends == [end]
+        assert stream.end == "closed"
+        if end is not None:
+            assert await heard(far) == [Error(code=end, detail="")]
+
+
+@trio_test
+async def test_what_follows_the_end_of_a_session_is_not_read() -> None:
+    async with bench() as made:
+        near, far = memory_stream_pair()
+
+        def end(message: Message) -> Step:
+            return machine.fail(RemoteProtocolError(ErrorCode.UNEXPECTED_MESSAGE), 0)
+
+        machine = Scripted(end)
+        await far.send_all(encode_frame(Ping(nonce=1)) * 5)
+        await made.pump(machine, Stream(near)).run()
+        assert len(machine.received) == 1
