@@ -26,6 +26,7 @@ from retrieval.transport.writer import Clock, JournalWriter
 from retrieval.units import format_amount
 from retrieval.wire import shape
 from retrieval.wire.messages import DealId, Quote
+from retrieval.wire.receipt import Receipt
 
 from .content import make_room
 from .conversation import DIAL_TIMEOUT_S, Conversation, as_error, converse
@@ -346,11 +347,23 @@ class _Attempt:
         if known is None or not is_current or not wallet.is_vouched_for(line, needed_until):
             presentation = await trio.to_thread.run_sync(lambda: wallet.presentation(line, needed_until=needed_until, now=now))
             known = await self._conversation.present(presentation)
+        await self._give_up_unpaid(line, known.best.amount if known.best else 0)
         step = line.adopt(known, wallet.key.address, now)
         await self._fetch.writer.commit(step.records)
         if line.credit < quote.amount_max:
             raise self._short_of_money(line, quote)
         return line
+
+    async def _give_up_unpaid(self, line: SpendingLine, promised: int) -> None:
+        """End deals whose last payment the provider never counted, by what it says is ``promised``.
+
+        Their receipts stand on a voucher that it does not have, so that nothing more could be added to them: the rest of what they
+        were about is bought anew.
+        """
+        for open_deal in self._wallet.open_deals():
+            receipt = open_deal.receipt
+            if open_deal.deal.line_key == line.key and receipt and Receipt.decode(receipt.receipt.body).channel_amount > promised:
+                await self._give_up(open_deal, ErrorCode.STALE_VOUCHER, "the provider does not have its last payment")
 
     async def _open_channel(self, line: SpendingLine | None, quote: Quote) -> SpendingLine:
         """Look for a deposit that we do not know of; open a channel where there is none, as far as the wallet's owner allowed.

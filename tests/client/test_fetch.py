@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Awaitable, Callable
 from contextlib import closing
 from pathlib import Path
@@ -324,6 +325,36 @@ def test_a_provider_that_forgot_the_deal_sells_the_rest_in_a_new_one(shop: Shop,
     assert (first.outcome, second.outcome) == (Outcome.FAILED, Outcome.DONE)
     assert got.paid == first.amount + second.amount
     assert got.paid <= price + 1  # each deal rounds up once
+
+
+@pytest.mark.parametrize("something_else_first", [False, True])
+def test_a_provider_restored_from_an_older_copy_is_paid_what_it_counts(shop: Shop, film: Root, something_else_first: bool) -> None:
+    (shop.folder / "song.bin").write_bytes(os.urandom(MIB))
+    song, home = shop.add(shop.folder / "song.bin"), shop.client()
+    old_copy = shop.folder / "old"
+
+    async def begin(node: Node) -> None:
+        await funded(home, node.addresses[0])
+        await cut_short(node, home, film, 6 * MIB)
+
+    async def go_on(node: Node) -> None:
+        await cut_short(node, home, film, 5 * MIB)
+
+    async def finish(node: Node) -> Retrieval:
+        if something_else_first:
+            await aget(format_cid(song.cid), node.addresses[0], out=shop.folder / "song", home=home.path)
+        return await aget(format_cid(film.cid), node.addresses[0], out=shop.folder / "out", home=home.path)
+
+    with_provider(shop, begin)
+    shutil.copytree(shop.home.state_path, old_copy)
+    with_provider(shop, go_on)
+    shutil.rmtree(shop.home.state_path)
+    shutil.copytree(old_copy, shop.home.state_path)
+    got = with_provider(shop, finish)
+    assert (shop.folder / "out").read_bytes() == (shop.folder / "film.bin").read_bytes()
+    assert got.receipt_verified
+    codes = [ended.code for ended in deals(home) if ended is not None]
+    assert codes == ([ErrorCode.STALE_VOUCHER, 0, 0] if something_else_first else [0])
 
 
 def test_a_fetch_that_was_killed_before_the_countersignature_asks_for_it(shop: Shop, film: Root) -> None:
