@@ -97,6 +97,8 @@ class ClientSession:
         self._over = False
         self._next_query_id = 1
         self._asked: dict[int, _Asked] = {}
+        self._presented: set[bytes] = set()
+        self._n_terms_asked = 0
         self._purchases: dict[DealId, Purchase] = {}
         self.last_final_receipt: bytes = NO_RECEIPT
         """Digest of the last receipt of the previous deal with this provider; the next deal's ``prev``."""
@@ -137,10 +139,12 @@ class ClientSession:
 
     def ask_terms(self) -> Step:
         """Ask what a channel with this provider must be. Answered by ``TermsLearned``."""
+        self._n_terms_asked += 1
         return Step(messages=(TermsQuery(),))
 
     def present(self, present: Present) -> Step:
         """Show the provider a channel and that we may spend from it."""
+        self._presented.add(present.session_key.channel_id)
         return Step(messages=(present,))
 
     def accept(self, query_id: int, line: SpendingLine, *, spend_max: int, now: float) -> tuple[Purchase, Step]:
@@ -199,8 +203,12 @@ class ClientSession:
         """Go on with a deal that was cut off: same terms, from our last verified block, beginning with what we owe for it.
 
         The last payment goes first, in case it was lost; if it was not, the provider knows it and nothing changes.
+        Raises ``LocalProtocolError(channel_unfunded)`` before anything is signed, when other deals have used what it may still cost.
         """
         assert purchase.may_resume
+        line, left = purchase.line, purchase.quote.amount_max - purchase.paid.deal_amount
+        if line.channel is not None and line.credit < left:
+            raise LocalProtocolError(ErrorCode.CHANNEL_UNFUNDED, f"{line.credit} is free, it may still cost {left}")
         purchase.lifecycle.advance(PurchaseEvent.TAKEN_UP)
         self._purchases[purchase.deal_id] = purchase
         purchase.progress_at = purchase.unpaid_since = now
@@ -261,9 +269,9 @@ class ClientSession:
             case Refuse():
                 return self._receive_refuse(message, now)
             case ChannelStatus():
-                return Step(events=(ChannelConfirmed(channel=message.channel),))
+                return self._receive_status(message)
             case Terms():
-                return Step(events=(TermsLearned(settlement=message.settlement),))
+                return self._receive_terms(message)
             case Ping():
                 return Step(messages=(Pong(nonce=message.nonce),))
             case Pong():
@@ -273,13 +281,28 @@ class ClientSession:
             case _:
                 assert_never(message)
 
+    def _receive_status(self, status: ChannelStatus) -> Step:
+        """An answer to Present. What nobody asked is not told: a provider could fill our memory with it."""
+        if status.channel.channel_id not in self._presented:
+            return NOTHING
+        self._presented.remove(status.channel.channel_id)
+        return Step(events=(ChannelConfirmed(channel=status.channel),))
+
+    def _receive_terms(self, terms: Terms) -> Step:
+        if self._n_terms_asked == 0:
+            return NOTHING
+        self._n_terms_asked -= 1
+        return Step(events=(TermsLearned(settlement=terms.settlement),))
+
     def _receive_quote(self, signed: SignedQuote, now: float) -> Step:
         """Check an offer: signature, that it answers our query to us on this session, and that its arithmetic is right."""
         verify_peer(self._provider, "quote", signed.body, signed.signature)
         quote = shape.decode(Quote, signed.body)
         asked = self._asked.get(quote.query_id)
-        if asked is None or asked.query.selection is None or asked.quote is not None:
-            raise RemoteProtocolError(ErrorCode.QUOTE_MISMATCH, f"query {quote.query_id} is not open")
+        if 0 < quote.query_id < self._next_query_id and (asked is None or asked.quote is not None):
+            return NOTHING  # answered before
+        if asked is None or asked.query.selection is None:
+            raise RemoteProtocolError(ErrorCode.QUOTE_MISMATCH, f"query {quote.query_id} asks for no quote")
         assert self._their_hello is not None
         hellos = hellos_digest(shape.encode(self._our_hello), shape.encode(self._their_hello))
         rate = terms.Rate(price_per_gib=quote.price_per_gib, flat_fee=quote.flat_fee)
@@ -310,8 +333,8 @@ class ClientSession:
         return Step(events=(Quoted(query_id=quote.query_id, deal_id=deal, quote=quote),))
 
     def _receive_refuse(self, refuse: Refuse, now: float) -> Step:
-        code = _code(refuse.code)
-        deal = self._refused_deal(refuse)
+        """Our query, channel or deal is refused. A refusal of anything else crossed our own last word on it, and is not told."""
+        code, deal = _code(refuse.code), self._refused_deal(refuse)
         told = Refused(
             code=code,
             detail=refuse.detail,
@@ -320,16 +343,19 @@ class ClientSession:
             deal_id=deal,
             channel_id=ChannelId(refuse.channel_id) if refuse.channel_id else None,
         )
-        step = Step(events=(told,))
-        if refuse.query_id is not None:
-            self._asked.pop(refuse.query_id, None)
+        if refuse.query_id is not None and self._asked.pop(refuse.query_id, None) is not None:
+            return Step(events=(told,))
+        if refuse.channel_id is not None and refuse.channel_id in self._presented:
+            self._presented.remove(refuse.channel_id)
+            return Step(events=(told,))
         purchase = self._purchases.pop(deal, None) if deal else None
         if purchase is None:
-            return step
+            return NOTHING
+        step = Step(events=(told,))
         if purchase.state is PurchaseState.ACCEPTED and purchase.verified_blocks == 0:
             return self._end(purchase, PurchaseEvent.REFUSED, Outcome.REFUSED, now, code=code, detail=refuse.detail) + step
-        if code in _MENDABLE:
-            return self._cut(purchase) + step
+        if code in _MENDABLE or purchase.walk.done:
+            return self._cut(purchase) + step  # what is all verified and paid lacks the countersignature only
         return self._end(purchase, PurchaseEvent.FAILED, Outcome.FAILED, now, code=code, detail=refuse.detail) + step
 
     def _refused_deal(self, refuse: Refuse) -> DealId | None:
@@ -349,7 +375,8 @@ class ClientSession:
             return NOTHING
         if not purchase.lifecycle.may(PurchaseEvent.COUNTERSIGNED):
             raise RemoteProtocolError(ErrorCode.TRANSFER_TRUNCATED, "the provider said Done before the selection was complete")
-        if completion.receipt_digest != receipt_digest(purchase.last_receipt.body) or not completion.complete:
+        totals = (completion.receipt_digest, completion.n_bytes, completion.n_blocks, completion.complete)
+        if totals != (receipt_digest(purchase.last_receipt.body), purchase.paid.n_bytes, purchase.paid.n_blocks, True):
             raise RemoteProtocolError(ErrorCode.BAD_RECEIPT, "the Done is not for our last receipt")
         del self._purchases[purchase.deal_id]
         done = Signed(body=signed.body, signature=signed.signature)
@@ -366,7 +393,7 @@ class ClientSession:
         failures: dict[DealId, RemoteProtocolError] = {}
         for block in blocks:
             purchase = self._purchases.get(DealId(block.deal_id))
-            if purchase is None or purchase.state not in (PurchaseState.ACCEPTED, PurchaseState.RECEIVING):
+            if purchase is None or purchase.state not in (PurchaseState.ACCEPTED, PurchaseState.RECEIVING) or purchase.walk.done:
                 continue
             if purchase.deal_id in failures:
                 continue

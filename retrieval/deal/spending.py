@@ -79,8 +79,10 @@ class SpendingLine:
         if known.best is not None:
             voucher = Voucher(channel_id=ChannelId(self.key), amount=theirs, signature=known.best.signature)
             verify_voucher(voucher, authorizer, settlement_domain(self.channel.chain_id, EvmAddress(self.channel.contract)))
-        if theirs > self.channel.balance:
-            raise RemoteProtocolError(ErrorCode.BAD_VOUCHER, f"{theirs} is more than the {self.channel.balance} that were deposited")
+        if theirs + self.reserved > self.channel.balance:
+            raise RemoteProtocolError(ErrorCode.BAD_VOUCHER, f"{theirs} is more than is left of the {self.channel.balance} deposited")
+        if theirs < min(self.best_amount, self.channel.total_claimed):
+            raise RemoteProtocolError(ErrorCode.BAD_VOUCHER, f"{theirs} is less than the {self.channel.total_claimed} it has claimed")
         correction = postings.correction(self.key, promised_before=self.best_amount, promised=theirs, now_ms=int(now * 1000))
         self.best = known.best
         return Step(records=(correction, self.to_record()))

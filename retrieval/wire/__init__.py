@@ -71,7 +71,8 @@ Refuse with ``query_id``                     that query
 Refuse with ``channel_id``                   that Present; the channel is not taken
 Refuse with ``deal_id`` or ``quote_digest``  that deal on this session. If nothing of it was verified yet, it was never opened. Else
                                              it may be taken up after ``channel_unfunded``, ``over_budget``, ``shutting_down``,
-                                             ``rate_limited`` and ``too_many_deals``, and has failed after all others
+                                             ``rate_limited`` and ``too_many_deals``, and has failed after all others; one that is
+                                             all verified and paid only lacks its countersignature
 Cancel                                       that deal, with its code as the reason
 Error                                        the session; its deals may be taken up on another
 ============================================ ===================================================================================
@@ -112,7 +113,8 @@ before any deal. One Present serves all sessions of the two peers until the Sess
 
 KnownChannel, in ChannelStatus and in each paid Quote, is what the provider knows: the deposit, its best voucher, and what open windows
 reserve. A client whose own best is lower adopts that voucher if its own key signed it, having forgotten it; a client whose own is higher
-goes on from the lower one, since the provider never got the payment. Both only while no deal of the channel is open.
+goes on from the lower one, since the provider never got the payment, unless more was claimed. Both only while no deal of the channel is
+open. ChannelStatus, Terms and Refuse that answer nothing the client asked are ignored.
 
 Accept and blocks
 =================
