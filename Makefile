@@ -15,7 +15,7 @@ SANITIZED := build/sanitized
 TESTS ?= tests
 PYTEST := $(BIN)/pytest -n 2 --dist loadfile
 # Chains, processes and C of their own are the same with and without the extension: a second run leaves them out, but for the demo.
-ONCE := $(filter-out tests/e2e/test_demo.py,$(wildcard tests/e2e/test_*.py)) tests/devchain tests/native/test_core.py \
+ONCE := $(filter-out tests/e2e/test_demo.py,$(wildcard tests/e2e/test_*.py)) tests/benchmarks tests/devchain tests/native/test_core.py \
 	$(wildcard tests/payment/test_contracts*.py) tests/payment/test_evm.py tests/payment/test_x402_contract.py
 SECOND_RUN := $(if $(filter tests,$(TESTS)),$(addprefix --ignore=,$(ONCE)))
 

@@ -15,9 +15,9 @@ SHARE_MIN: Final = 1 / 3
 
 def run(setting: Setting, sheet: Sheet) -> None:
     workload, n = setting.workload, setting.workload.n_clients
-    with open_market(setting.folder / "market") as market:
+    with open_market(setting.folder / "market", paid=False) as market:
         lone_root, shared_root = market.add(workload.lone_bytes, seed=4), market.add(workload.client_bytes, seed=5)
-        provider = market.serve(free=True)
+        provider = market.serve()
         with start_worker("benchmarks.node_crowd") as crowd:
 
             def fetch(root: str, n_clients: int) -> Json:

@@ -43,9 +43,9 @@ def _answers_per_s(n_queries: int) -> float:
 def _beside_busy_sessions(setting: Setting, sheet: Sheet) -> None:
     workload = setting.workload
     idle, busy = [], []
-    with open_market(setting.folder / "market") as market:
+    with open_market(setting.folder / "market", paid=False) as market:
         root, asked_for = market.add(workload.lone_bytes, seed=8), market.add(workload.page_bytes, seed=9)
-        address = market.serve(free=True).address
+        address = market.serve().address
         with start_worker("benchmarks.node_crowd") as asking, start_worker("benchmarks.node_crowd") as crowd:
 
             def ask() -> list[float]:

@@ -19,10 +19,10 @@ GROWTH_MAX: Final = 1.1
 def run(setting: Setting, sheet: Sheet) -> None:
     workload = setting.workload
     idles, peaks, seconds, lasts = [], [], [], []
-    with open_market(setting.folder / "market") as market:
+    with open_market(setting.folder / "market", paid=False) as market:
         slow, fast = market.add(workload.slow_bytes, seed=6), market.add(workload.transfer_bytes, seed=7)
         for _ in range(setting.runs):
-            provider = market.serve(free=True)
+            provider = market.serve()
             idles.append(anonymous_bytes(provider.pid) / MIB)
             with start_worker("benchmarks.node_crowd") as crowd, _Watch(provider.pid) as watch:
                 crowd.ask(do="slowly", address=provider.address, root=slow, n=workload.n_slow, rate=workload.slow_rate, fast_root=fast)

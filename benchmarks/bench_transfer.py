@@ -24,9 +24,9 @@ ROOFLINE_TARGET: Final = 0.6
 def run(setting: Setting, sheet: Sheet) -> None:
     n_bytes, folder = setting.workload.transfer_bytes, setting.folder
     with ExitStack() as opened:
-        market = opened.enter_context(open_market(folder / "market"))
+        market = opened.enter_context(open_market(folder / "market", paid=True))
         root = market.add(n_bytes, seed=1)
-        paid, free = market.serve(), market.serve(free=True)
+        paid, free = market.serve(), market.serve_free()
         payer = market.new_client(paid)
         peers: dict[str, Peer] = {
             PAID: market.peer(paid, payer, root),

@@ -22,7 +22,7 @@ LINK_SHARE_MIN: Final = 0.8
 
 def run(setting: Setting, sheet: Sheet) -> None:
     workload = setting.workload
-    with open_market(setting.folder / "market") as market:
+    with open_market(setting.folder / "market", paid=True) as market:
         pages = [market.add(workload.page_bytes, seed=100 + number) for number in range(workload.n_pages)]
         first, whole = market.add(workload.first_bytes, seed=2), market.add(workload.link_bytes, seed=3)
         provider = market.serve()

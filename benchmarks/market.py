@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import trio
 from retrieval_client.config import ClientSettings
@@ -21,12 +21,13 @@ from benchmarks.processes import Worker, start_worker
 from benchmarks.workload import write_file
 from retrieval.cid import format_cid
 from retrieval.dag.importer import import_path
-from retrieval.devchain import start as start_devchain
 from retrieval.home import Home
-from retrieval.payment.evm import EvmChain
 from retrieval.settings import load
 from retrieval.store.lmdb import LmdbBlockStore
 from retrieval.units import GIB
+
+if TYPE_CHECKING:
+    from retrieval.devchain.server import RunningDevchain
 
 DEPOSIT: Final = 90_000_000  # of the 100 test dollars a new wallet is given
 STORE_BYTES_MAX: Final = 16 * GIB
@@ -49,6 +50,7 @@ class Market:
     def __init__(self, folder: Path, rpc: str, open_until_end: ExitStack) -> None:
         self._folder: Final = folder
         self._rpc: Final = rpc
+        """Empty where nothing is sold."""
         self._open: Final = open_until_end
         self._home: Final = Home(folder / "provider", "retrieval-provider")
         self._n_clients = 0
@@ -63,18 +65,23 @@ class Market:
         path.unlink()
         return format_cid(root.cid)
 
-    def serve(self, *, free: bool = False) -> Provider:
-        """Start a provider. The free one has a home of its own and knows no chain; both read the same blocks."""
-        home = self._home
-        if free:
-            home = Home(self._folder / "free-provider", "retrieval-provider")
-            create_home(home, rpc="")
-            for file in home.blocks_path.iterdir():
-                file.unlink()
-            home.blocks_path.rmdir()
-            home.blocks_path.symlink_to(self._home.blocks_path)
-        settings: dict[str, object] = {**CROWD, **(FREE if free else {})}
-        return Provider(self._open.enter_context(start_worker("benchmarks.node_provider", home.path, *_flags(settings))))
+    def serve(self) -> Provider:
+        """Start the provider, which is paid where there is a chain."""
+        return self._serve(self._home, {} if self._rpc else FREE)
+
+    def serve_free(self) -> Provider:
+        """Start one that takes no money beside one that does. It has a home of its own; both read the same blocks."""
+        home = Home(self._folder / "free-provider", "retrieval-provider")
+        create_home(home, rpc="")
+        for file in home.blocks_path.iterdir():
+            file.unlink()
+        home.blocks_path.rmdir()
+        home.blocks_path.symlink_to(self._home.blocks_path)
+        return self._serve(home, FREE)
+
+    def _serve(self, home: Home, settings: Mapping[str, object]) -> Provider:
+        flags = [f"{key}={value}" for key, value in {**CROWD, **settings}.items()]
+        return Provider(self._open.enter_context(start_worker("benchmarks.node_provider", home.path, *flags)))
 
     def new_client(self, provider: Provider, *, free: bool = False) -> Home:
         """A client's home; one that pays has a channel with the provider, which has seen it."""
@@ -82,6 +89,8 @@ class Market:
         home = Home(self._folder / f"client-{self._n_clients}", "retrieval-client")
         set_up(home, None if free else self._rpc)
         if not free:
+            from retrieval.payment.evm import EvmChain
+
             settings, _ = load(ClientSettings, home.config_path, {}, {})
             trio.run(lambda: fund(home, settings, provider.address, DEPOSIT, open_chain=EvmChain))
         return home
@@ -89,16 +98,19 @@ class Market:
     def peer(self, provider: Provider, client: Home, root: str, *, out: Path | None = None) -> Peer:
         """One fetch of ``root`` into the client's emptied store, and on to ``out`` where one is given."""
         command = {"do": "fetch", "root": root, "address": provider.address, "out": None if out is None else str(out)}
-        return WorkerPair(provider.pid, lambda: start_worker("benchmarks.node_client", client.path), **command)
+        return WorkerPair(provider.pid, lambda: start_worker("benchmarks.node_client", client.path), command)
 
 
 @contextmanager
-def open_market(folder: Path) -> Iterator[Market]:
-    """A market in a new folder. Its processes end with the block, the chain last."""
+def open_market(folder: Path, *, paid: bool) -> Iterator[Market]:
+    """A market in a new folder. Its processes end with the block, the chain last; there is none where nothing is paid."""
     folder.mkdir()
-    with start_devchain() as chain, ExitStack() as open_until_end:
-        yield Market(folder, chain.rpc, open_until_end)
+    with ExitStack() as open_until_end:
+        rpc = open_until_end.enter_context(_start_chain()).rpc if paid else ""
+        yield Market(folder, rpc, open_until_end)
 
 
-def _flags(settings: Mapping[str, object]) -> list[str]:
-    return [f"{key}={value}" for key, value in settings.items()]
+def _start_chain() -> RunningDevchain:
+    from retrieval.devchain import start  # with the EVM, which free markets never wait for
+
+    return start()

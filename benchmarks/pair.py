@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Final, Protocol
@@ -40,7 +40,9 @@ class Unavailable(Exception):
 class WorkerPair:
     """A peer whose client is a worker of its own for every fetch, so that nothing is warm that a new user would find cold."""
 
-    def __init__(self, provider_pid: int, start_client: Callable[[], AbstractContextManager[Worker]], **command: object) -> None:
+    def __init__(
+        self, provider_pid: int, start_client: Callable[[], AbstractContextManager[Worker]], command: Mapping[str, object]
+    ) -> None:
         self._provider_pid: Final = provider_pid
         self._start_client: Final = start_client
         self._command: Final = command
@@ -48,7 +50,8 @@ class WorkerPair:
     def fetch(self) -> Fetched:
         with self._start_client() as client:
             provider_before, client_before = cpu_seconds(self._provider_pid), cpu_seconds(client.pid)
-            answer = client.ask(**self._command)
+            client.tell(**self._command)
+            answer = client.hear()
             return Fetched(
                 n_bytes=answer["n_bytes"],
                 seconds=answer["seconds"],

@@ -27,7 +27,7 @@ WRITE_BYTES: Final = MIB
 def open_peer(n_bytes: int) -> Iterator[Peer]:
     """A pair that moves ``n_bytes`` of zeros."""
     with start_worker(__name__, "serve") as server:
-        yield WorkerPair(server.pid, lambda: start_worker(__name__, "fetch"), url=f"{server.ready['url']}/{n_bytes}")
+        yield WorkerPair(server.pid, lambda: start_worker(__name__, "fetch"), {"url": f"{server.ready['url']}/{n_bytes}"})
 
 
 async def serve() -> None:

@@ -32,7 +32,7 @@ def open_peer(folder: Path, file: Path) -> Iterator[Peer]:
         yield WorkerPair(
             server.pid,
             lambda: start_worker(__name__, "fetch", folder / "iroh-client", within=within),
-            address=server.ready,
+            {"address": server.ready},
         )
 
 
@@ -61,7 +61,7 @@ async def serve(folder: Path, file: Path) -> None:
     iroh = load()
     node, added = await open_node(folder), asyncio.get_running_loop().create_future()
 
-    class Adding(iroh.AddCallback):  # type: ignore[misc]  # known at run time only
+    class Adding(iroh.AddCallback):  # type: ignore[misc,name-defined]  # known at run time only
         async def progress(self, progress: Any) -> None:
             if progress.type() == iroh.AddProgressType.ALL_DONE:
                 added.set_result(progress.as_all_done().hash)
@@ -80,7 +80,7 @@ async def fetch(folder: Path, server: Json) -> Json:
     address = iroh.NodeAddr(iroh.PublicKey.from_string(server["node_id"]), None, server["addresses"])
     first_s: float | None = None
 
-    class Watching(iroh.DownloadCallback):  # type: ignore[misc]  # known at run time only
+    class Watching(iroh.DownloadCallback):  # type: ignore[misc,name-defined]  # known at run time only
         async def progress(self, progress: Any) -> None:
             nonlocal first_s
             if first_s is None and progress.type() == iroh.DownloadProgressType.PROGRESS:

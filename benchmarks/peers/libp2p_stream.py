@@ -34,7 +34,7 @@ LOOPBACK: Final = multiaddr.Multiaddr("/ip4/127.0.0.1/tcp/0")
 def open_peer(n_bytes: int) -> Iterator[Peer]:
     """A pair that moves ``n_bytes`` of zeros."""
     with start_worker(__name__, "serve") as server:
-        yield WorkerPair(server.pid, lambda: start_worker(__name__, "fetch"), address=server.ready["address"], n_bytes=n_bytes)
+        yield WorkerPair(server.pid, lambda: start_worker(__name__, "fetch"), {"address": server.ready["address"], "n_bytes": n_bytes})
 
 
 async def serve() -> None:
