@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,7 +16,8 @@ from .config import Serve
 K = TypeVar("K")
 
 BUCKETS_MAX: Final = 10_000
-"""Peers whose query rate is remembered; the one not seen for longest is forgotten first."""
+"""Peers, or prefixes, whose query rate is remembered; the one not seen for longest is forgotten first."""
+BURST_MIN: Final = 10
 RETRY_AFTER_S: Final = 5
 
 
@@ -49,26 +51,54 @@ class SessionLimits:
             _uncount(self._by_prefix, place)
 
 
-class QueryRate:
-    """A token bucket a peer: bursts of a tenth of a minute's queries, refilled steadily."""
+class QueryRates:
+    """Limits queries a minute of one peer, of one address prefix and in all, since a peer id costs nothing to make."""
 
-    def __init__(self, queries_per_minute: int) -> None:
-        self._per_minute = queries_per_minute
-        self._burst = max(10, ceil_div(queries_per_minute, 10))
-        self._spent: dict[bytes, tuple[float, float]] = {}
+    def __init__(self, limits: Serve) -> None:
+        self._of_peer = _Buckets(limits.queries_per_minute)
+        self._of_prefix = _Buckets(limits.queries_per_minute_prefix)
+        self._of_all = _Buckets(limits.queries_per_minute_total)
 
-    def admit(self, peer: bytes, now: float) -> None:
+    def admit(self, peer: bytes, prefix: str | None, now: float) -> None:
         """Count a query. Raises ``RemoteProtocolError(rate_limited)`` saying when to come back."""
-        spent, since = self._spent.pop(peer, (0.0, now))
-        spent = max(0.0, spent - (now - since) * self._per_minute / 60)
-        if spent + 1 > self._burst:
-            self._spent[peer] = (spent, now)
-            raise RemoteProtocolError(
-                ErrorCode.RATE_LIMITED, f"{self._per_minute} queries a minute are answered", retry_after_s=RETRY_AFTER_S
-            )
-        self._spent[peer] = (spent + 1, now)
-        while len(self._spent) > BUCKETS_MAX:
-            self._spent.pop(next(iter(self._spent)))
+        limits = (
+            (self._of_peer, peer, "of one peer"),
+            (self._of_prefix, prefix or "?", "of one address range"),
+            (self._of_all, "", "in all"),
+        )
+        for buckets, key, whose in limits:
+            wait_s = buckets.wait_s(key, now)
+            if wait_s:
+                detail = f"{buckets.per_minute} queries a minute {whose} are answered"
+                raise RemoteProtocolError(ErrorCode.RATE_LIMITED, detail, retry_after_s=wait_s)
+        for buckets, key, _ in limits:
+            buckets.spend(key, now)
+
+
+class _Buckets:
+    """Token buckets: each allows a burst of a tenth of a minute's queries, and is refilled steadily."""
+
+    def __init__(self, per_minute: int) -> None:
+        self.per_minute: Final = per_minute
+        self._burst: Final = max(BURST_MIN, ceil_div(per_minute, 10))
+        self._spent: Final[dict[bytes | str, tuple[float, float]]] = {}
+        """How much of a bucket was spent at a time; the one touched last stands last."""
+
+    def wait_s(self, key: bytes | str, now: float) -> int:
+        """Whole seconds until this bucket has a query left; 0 when it has one now."""
+        lacking = self._level(key, now) + 1 - self._burst
+        return max(0, math.ceil(lacking * 60 / self.per_minute))
+
+    def spend(self, key: bytes | str, now: float) -> None:
+        level = self._level(key, now)
+        self._spent.pop(key, None)
+        self._spent[key] = (level + 1, now)
+        if len(self._spent) > BUCKETS_MAX:
+            del self._spent[next(iter(self._spent))]
+
+    def _level(self, key: bytes | str, now: float) -> float:
+        spent, since = self._spent.get(key, (0.0, now))
+        return max(0.0, spent - (now - since) * self.per_minute / 60)
 
 
 def _too_many(where: str) -> RemoteProtocolError:

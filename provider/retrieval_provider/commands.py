@@ -23,7 +23,7 @@ from retrieval.ledger.journal import Journal
 from retrieval.payment.channel import ChannelId
 from retrieval.store.lmdb import LmdbStateStorage
 from retrieval.transport.control import Json, Verb, call_control
-from retrieval.transport.writer import JournalWriter, steady_clock
+from retrieval.transport.writer import open_writer, steady_clock
 
 from .config import ProviderSettings
 from .figures import figures_of
@@ -144,16 +144,12 @@ def _claim_here(home: Home, settings: ProviderSettings, state: LmdbStateStorage,
     async def run() -> Claimed | RetrievalError:
         clock = steady_clock()
         ledger = open_ledger(home, settings, state, deployment=chain.deployment, now=clock())
-        writer = JournalWriter(ledger.journal, clock)
-        settler = ledger.settler(chain, writer, settings, clock=clock)
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(writer.run)
+        async with open_writer(ledger.journal, clock) as writer:
+            settler = ledger.settler(chain, writer, settings, clock=clock)
             try:
                 return await settler.claim(_find_channel(settler, channel))
             except RetrievalError as error:
                 return error  # raised outside, where no nursery wraps it in a group
-            finally:
-                nursery.cancel_scope.cancel()
 
     outcome = trio.run(run)
     if isinstance(outcome, RetrievalError):

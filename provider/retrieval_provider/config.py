@@ -27,6 +27,8 @@ class Serve:
     queries_per_minute: int = integer(
         600, "Queries a minute of one peer id; beyond it they are refused for a while.", minimum=1, maximum=1_000_000
     )
+    queries_per_minute_prefix: int = integer(3_000, "Queries a minute of one address prefix.", minimum=1, maximum=1_000_000)
+    queries_per_minute_total: int = integer(30_000, "Queries a minute of all clients.", minimum=1, maximum=10_000_000)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import ExitStack, asynccontextmanager, closing
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -16,10 +16,10 @@ from retrieval.identity import PeerId, PeerKey, assert_fast_signatures, format_p
 from retrieval.payment.chain import Deployment
 from retrieval.store.lmdb import LmdbBlockStore, LmdbStateStorage
 from retrieval.transport.libp2p import Stream, open_host
-from retrieval.transport.writer import JournalWriter, steady_clock
+from retrieval.transport.writer import open_writer, steady_clock
 from retrieval.wire.messages import Settlement
 
-from .admission import QueryRate, SessionLimits
+from .admission import QueryRates, SessionLimits
 from .config import ProviderSettings, Serve
 from .ledger import Ledger, open_ledger
 from .pricing import PriceList
@@ -61,13 +61,13 @@ async def open_node(
     ``slow_signatures``, ``wrong_chain``, ``rpc_unavailable``, ``journal_broken`` and what keys and stores raise.
     """
     clock = steady_clock()
-    with ExitStack() as opened:
+    async with AsyncExitStack() as opened:
         state = opened.enter_context(closing(LmdbStateStorage.open(home.state_path, command="retrieval-provider serve")))
         store = opened.enter_context(closing(LmdbBlockStore(home.blocks_path, bytes_max=settings.store.bytes_max)))
         prices = PriceList(state, settings.price)
         chain = await _reach_chain(settings, prices)
         ledger = open_ledger(home, settings, state, deployment=None if chain is None else chain.deployment, now=clock())
-        writer = JournalWriter(ledger.journal, clock)
+        writer = await opened.enter_async_context(open_writer(ledger.journal, clock))
         settler = None if chain is None else ledger.settler(chain, writer, settings, clock=clock, on_claimed=on_claimed)
         service = Service(
             books=ledger.books,
@@ -78,12 +78,11 @@ async def open_node(
             settlement=None if chain is None else _settlement(chain.deployment, ledger, settings),
             lookout=None if settler is None else settler.lookout,
             quote_lifetime_s=settings.price.quote_lifetime,
-            query_rate=QueryRate(settings.serve.queries_per_minute),
+            query_rates=QueryRates(settings.serve),
             clock=clock,
             listener=listener,
         )
-        async with _running(service, settler, ledger.books.key, settings.serve) as node:
-            yield node
+        yield await opened.enter_async_context(_running(service, settler, ledger.books.key, settings.serve))
 
 
 async def _reach_chain(settings: ProviderSettings, prices: PriceList) -> EvmChain | None:
@@ -105,7 +104,6 @@ async def _reach_chain(settings: ProviderSettings, prices: PriceList) -> EvmChai
 async def _running(service: Service, settler: Settler | None, key: PeerKey, serve: Serve) -> AsyncIterator[Node]:
     sessions = set[SessionServer]()
     async with trio.open_nursery() as background:
-        background.start_soon(service.writer.run)
         background.start_soon(_expire, service)
         if settler is not None:
             await settler.warn_without_gas()
@@ -132,7 +130,7 @@ def _session_handler(service: Service, limits: SessionLimits, sessions: set[Sess
                 log.info("%s was turned away: %s", format_peer_id(stream.peer_id), refusal)
                 await turn_away(stream, refusal, is_paid=service.settlement is not None)
                 return
-            server = SessionServer(service, stream, stream.peer_id)
+            server = SessionServer(service, stream, stream.peer_id, prefix=stream.address)
             sessions.add(server)
             place.callback(sessions.discard, server)
             await server.run()

@@ -14,13 +14,15 @@ from typing import Final
 import trio
 
 from retrieval.cid import Cid
-from retrieval.dag.measure import totals
+from retrieval.dag.measure import VISITED_BLOCKS_MAX, totals
+from retrieval.dag.walk import Walk, fast_forward
 from retrieval.deal import fold, hello
 from retrieval.deal.books import ProviderBooks
 from retrieval.deal.events import ChannelPresented, Event, QueryReceived
-from retrieval.deal.provider import Offer, Outgoing, ProviderSession, Wanted
+from retrieval.deal.offer import Offer
+from retrieval.deal.provider import Outgoing, ProviderSession, Wanted
 from retrieval.deal.records import OutcomeRecord
-from retrieval.deal.step import Step
+from retrieval.deal.step import NOTHING, Step
 from retrieval.errors import Blame, ErrorCode, LocalProtocolError, RemoteProtocolError, RetrievalError
 from retrieval.identity import PeerId, format_peer_id
 from retrieval.ledger.state import StateView
@@ -30,7 +32,7 @@ from retrieval.transport.writer import Clock, JournalWriter
 from retrieval.wire.framing import block_head, encode_frame
 from retrieval.wire.messages import BLOCK_SIZE_MAX, Error, Query, Scope, Settlement
 
-from .admission import QueryRate
+from .admission import QueryRates
 from .lookout import Lookout
 from .pricing import PriceList
 
@@ -38,6 +40,10 @@ log: Final = logging.getLogger("retrieval.provider")
 
 Listener = Callable[[PeerId, Event], None]
 
+LOOKUPS_MAX: Final = 4
+"""Queries whose content is weighed at the same time."""
+MOVES_AT_ONCE_MAX: Final = 1024
+"""Blocks read, measured or stepped over before others have their turn: a resumed deal can have a million behind it."""
 QUESTIONS_MAX: Final = 64
 """Above what a session's machine lets wait: 16 queries and 4 channels."""
 TURN_AWAY_S: Final = 2.0
@@ -63,18 +69,22 @@ class Service:
     settlement: Settlement | None
     lookout: Lookout | None
     quote_lifetime_s: int
-    query_rate: QueryRate
+    query_rates: QueryRates
     clock: Clock
     listener: Listener
     traffic: Traffic = field(default_factory=Traffic)
+    lookups: trio.CapacityLimiter = field(default_factory=lambda: trio.CapacityLimiter(LOOKUPS_MAX))
+    """Questions are free, and must not take the threads that commit payments."""
 
 
 class SessionServer:
     """One client on one stream."""
 
-    def __init__(self, service: Service, stream: ByteStream, peer: PeerId) -> None:
+    def __init__(self, service: Service, stream: ByteStream, peer: PeerId, *, prefix: str | None) -> None:
+        """``prefix`` is what limits count the client's address under."""
         self._service: Final = service
         self._peer: Final = peer
+        self._prefix: Final = prefix
         self.machine: Final = ProviderSession(service.books, peer, settlement=service.settlement, now=service.clock())
         self._pump: Final = Pump(
             self.machine,
@@ -123,10 +133,10 @@ class SessionServer:
         """Cheap checks first: rate, then price, then lookup."""
         service = self._service
         try:
-            service.query_rate.admit(self._peer, service.clock())
+            service.query_rates.admit(self._peer, self._prefix, service.clock())
             if query.deal_id is not None:
                 return self._answer_past_deal(query.query_id, query.deal_id)
-            offer = await trio.to_thread.run_sync(self._offer, query)
+            offer = await trio.to_thread.run_sync(self._offer, query, limiter=service.lookups)
         except RetrievalError as error:
             return self.machine.refuse_query(query.query_id, self._for_client(error))
         return self.machine.quote(query.query_id, offer, nonce=secrets.token_bytes(16), now=service.clock())
@@ -145,13 +155,16 @@ class SessionServer:
             raise RemoteProtocolError(ErrorCode.UNSUPPORTED_SCOPE, "entity ranges are not served yet")
         root = Cid(selection.root)
         weight = totals(service.store, root, selection.path, Scope(selection.scope))
+        # What the client has already costs nothing, as far as we may look for free.
+        held = Walk(root, selection.path, Scope(selection.scope))
+        n_passed = fast_forward(service.store, held, min(query.cursor, VISITED_BLOCKS_MAX))
         price = service.prices.of(root)
         return Offer(
             price_per_gib=price.price_per_gib,
             flat_fee=price.flat_fee,
-            n_bytes=weight.n_bytes,
-            n_blocks=weight.n_blocks,
-            exact=weight.exact and query.cursor == 0,
+            n_bytes=max(0, weight.n_bytes - held.n_bytes),
+            n_blocks=max(0, weight.n_blocks - held.n_blocks),
+            exact=weight.exact and n_passed == query.cursor,
             block_size_max=BLOCK_SIZE_MAX,
             lifetime_s=service.quote_lifetime_s,
         )
@@ -184,7 +197,9 @@ class SessionServer:
         machine, now, store = self.machine, self._service.clock(), self._service.store
         frames: list[bytes] = []
         size = 0
-        while size < size_max:
+        for _ in range(MOVES_AT_ONCE_MAX):
+            if size >= size_max:
+                break
             match machine.next_send(now):
                 case None:
                     break
@@ -199,6 +214,8 @@ class SessionServer:
                 case Outgoing(deal_id, index, cid, payload):
                     frames += (block_head(deal_id, index, cid, len(payload)), payload)
                     size += len(payload)
+        else:
+            self._pump.put(NOTHING)  # there is more to do: it asks again
         self._service.traffic.sent_bytes += size
         return frames
 

@@ -242,9 +242,7 @@ async def test_a_receiver_without_gas_is_warned(devchain: str, caplog: pytest.Lo
 # how it keeps trying
 
 
-def test_attempts_grow_rarer_while_there_is_time_and_more_frequent_as_it_runs_out(
-    takings: Takings, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_attempts_grow_rarer_while_there_is_time_and_then_more_frequent(takings: Takings, caplog: pytest.LogCaptureFixture) -> None:
     payer = takings.open_channel(withdraw_delay_s=7_200)
     takings.take(payer, 5)
     takings.chain.failures["channel_states"] = RPC_DOWN
