@@ -9,6 +9,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -247,23 +248,20 @@ def command(home: Path, *arguments: str | Path) -> list[str]:
     return [sys.executable, "-c", program, "--home", str(home), *map(str, arguments)]
 
 
-def test_an_interrupted_get_says_how_to_go_on_and_goes_on(market: Market, tmp_path: Path) -> None:
-    home = market.shop.client(f"interrupted-{tmp_path.name}", wallet__auto_open_max="1 USD").path
+def test_an_interrupted_get_says_how_to_go_on_and_goes_on(funded: Client, market: Market, tmp_path: Path) -> None:
     port = parse_address(market.address).endpoint.port
     with Gate(port) as gate:
         gate.hold_after(MIB)
         address = market.address.replace(f"/tcp/{port}/", f"/tcp/{gate.port}/")
-        getting = subprocess.Popen(command(home, "get", market.cid, "--from", address, "-o", tmp_path / "out"), stderr=subprocess.PIPE)
+        getting = subprocess.Popen(command(tmp_path / "home", "get", market.cid, "--from", address, "-o", "out"), stderr=subprocess.PIPE)
         while not gate.is_holding:
             assert getting.poll() is None
+            time.sleep(0.01)
         getting.send_signal(signal.SIGINT)
         _, err = getting.communicate(timeout=30)
     assert getting.returncode == Exit.RESUMABLE
     assert json.loads(err.splitlines()[-1])["error"]["label"] == "cancelled"
-    again = subprocess.run(
-        command(home, "get", market.cid, "--from", market.address, "-o", tmp_path / "out"), stdout=subprocess.PIPE, check=True
-    )
-    assert json.loads(again.stdout)["paid"] == str(market.price)
+    assert funded("get", market.cid, "--from", market.address, "-o", "out").row["paid"] == str(market.price)
 
 
 def test_free_content_is_fetched_without_a_chains_libraries(tmp_path: Path) -> None:
