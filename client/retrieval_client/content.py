@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import Final
 
 from retrieval.cid import Cid
 from retrieval.dag.measure import measured_root
@@ -20,7 +21,7 @@ from retrieval.units import format_size
 
 from .source import Source
 
-DROP_BATCH: int = 1024  # blocks deleted in one transaction
+DROP_BATCH: Final = 1024  # blocks deleted in one transaction
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
