@@ -23,8 +23,10 @@ from retrieval.wire.messages import Message
 
 READ_BYTES: Final = 1 * MIB
 """One read: large enough that verifying a batch of blocks costs one call."""
-UNSTORED_BYTES_MAX: Final = 4 * MIB
-"""Verified blocks that may wait for the disk before reading pauses."""
+VERIFY_APART_BYTES: Final = 64 * KIB
+"""From this much on, what was read is verified in a worker thread: the other core hashes while this one receives and decrypts."""
+UNSTORED_BYTES_MAX: Final = 16 * MIB
+"""Verified blocks that may wait for the disk before reading pauses. What piles up during a write is written as one transaction."""
 UNCOMMITTED_STEPS_MAX: Final = 256
 """Steps that may wait for the disk before reading pauses."""
 OUTBOX_BYTES_MAX: Final = 256 * KIB
@@ -138,12 +140,18 @@ class Pump:
                     if decoder.is_midway:
                         raise RemoteProtocolError(ErrorCode.TRANSFER_TRUNCATED, "the stream ended inside a frame")
                     break
-                for item in decoder.feed(data):
+                if len(data) < VERIFY_APART_BYTES:
+                    items, error = _decode(decoder, data)
+                else:
+                    items, error = await trio.to_thread.run_sync(_decode, decoder, data)
+                for item in items:
                     if machine.is_over:
                         break
                     now = self._clock()
                     self.put(machine.receive_blocks(item, now) if isinstance(item, list) else machine.receive(item, now))
                     await self._until(self._may_read)
+                if error is not None:
+                    raise error
             self.put(machine.closed(self._clock()))
         except RemoteProtocolError as error:
             is_cut = error.code is ErrorCode.TRANSFER_TRUNCATED
@@ -264,6 +272,16 @@ class Pump:
     async def _until(self, holds: Callable[[], bool]) -> None:
         while not holds():
             await self._moved.wait()
+
+
+def _decode(decoder: FrameDecoder, data: bytes | bytearray) -> tuple[list[Message | list[Block]], RemoteProtocolError | None]:
+    """What is complete, and the error behind it, if any: what came before a broken frame counts."""
+    items: list[Message | list[Block]] = []
+    try:
+        items.extend(decoder.feed(data))
+    except RemoteProtocolError as error:
+        return items, error
+    return items, None
 
 
 def _size_of_blocks(step: Step) -> int:

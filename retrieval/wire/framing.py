@@ -92,9 +92,12 @@ class FrameDecoder:
     def feed(self, data: bytes | bytearray) -> Iterator[Message | list[Block]]:
         """Add bytes and take what is complete. Raises ``RemoteProtocolError``; the stream cannot be read on after that.
 
-        The iterator must be exhausted before the next call.
+        The iterator must be exhausted before the next call. A ``bytearray`` is taken over: the caller lets go of it.
         """
-        self._buffer += data
+        if not self._buffer and isinstance(data, bytearray):
+            self._buffer = data  # ours from here on; nothing is copied
+        else:
+            self._buffer += data
         at = 0
         try:
             while at < len(self._buffer):
