@@ -15,7 +15,7 @@ from typing import Final
 import trio
 
 from retrieval.cid import Cid, format_cid
-from retrieval.console import Console, facts, show_amount, show_rate, show_size, table
+from retrieval.console import Console, facts, show_amount
 from retrieval.console.live import LiveView
 from retrieval.deal import fold
 from retrieval.deal.events import DealEnded, Event, PaymentTaken, SessionFailed, SessionReady
@@ -23,8 +23,9 @@ from retrieval.deal.records import DealRecord
 from retrieval.errors import ErrorCode
 from retrieval.home import Home
 from retrieval.identity import PeerId, format_peer_id
-from retrieval.transport.control import serve_control
+from retrieval.transport.control import Json, serve_control
 
+from . import screens
 from .commands import claimed_json, verbs_of
 from .config import ProviderSettings
 from .figures import figures_of
@@ -55,6 +56,7 @@ async def serve(console: Console, home: Home, settings: ProviderSettings) -> Non
         # What is on disk survives any end, so whoever is in a hurry need not wait for the chain.
         for number in STOP_SIGNALS:
             signal.signal(number, signal.SIG_DFL)
+        narrator.is_stopping = True
         console.note("Stopping: telling the clients, claiming what is earned. Once more ends at once.")
 
 
@@ -64,6 +66,8 @@ class Narrator:
     def __init__(self, console: Console) -> None:
         self._console: Final = console
         self._is_read = console.json and console.verbose
+        self.is_stopping = False
+        """The screen is no longer redrawn, so that what is said stays."""
         self.ended: Final = deque[tuple[PeerId, DealEnded]](maxlen=RECENT_DEALS)
 
     def say_ready(self, node: Node, settings: ProviderSettings) -> None:
@@ -114,6 +118,8 @@ class Narrator:
 
     def tell_claimed(self, claimed: Claimed) -> None:
         self._emit("claimed", **claimed_json(claimed))
+        if self.is_stopping and claimed.claimed:
+            self._console.note(f"Claimed {show_amount(claimed.claimed)}; {show_amount(claimed.settled)} reached the receiver.")
 
     def _emit(self, event: str, **values: object) -> None:
         if self._is_read:
@@ -129,32 +135,27 @@ async def _first(signals: AsyncIterator[int]) -> None:
 
 
 async def _draw(console: Console, node: Node, narrator: Narrator) -> None:
-    traffic, state = node.service.traffic, node.service.state
+    traffic = node.service.traffic
     sent = deque([traffic.sent_bytes], maxlen=RATE_SAMPLES)
     with LiveView(console) as view:
         while True:
             await trio.sleep(REDRAW_S)
-            figures = figures_of(node.service.books)
             sent.append(traffic.sent_bytes)
-            rate = (sent[-1] - sent[0]) / (REDRAW_S * (len(sent) - 1))
-            busy = (
-                f"{len(node.sessions)} sessions",
-                f"{figures.deals_open} open deals",
-                show_rate(rate),
-                f"{show_size(traffic.sent_bytes)} sent",
-            )
-            money = (
-                f"{show_amount(figures.earned)} earned",
-                f"{show_amount(figures.unclaimed)} unclaimed",
-                f"{show_amount(figures.at_risk)} at risk ({show_size(figures.at_risk_bytes)})",
-            )
-            rows = []
-            for peer, ended in narrator.ended:
-                deal = fold.get(state, DealRecord, ended.deal_id)
-                root = format_cid(Cid(deal.selection.root)) if deal else ""
-                rows.append(
-                    (root[-8:], format_peer_id(peer)[-8:], show_size(ended.n_bytes), show_amount(ended.amount), ended.outcome.name.lower())
-                )
-            shown = {"now": " · ".join(busy), "money": " · ".join(money)}
-            recent = table(("root", "client", "bytes", "earned", "ended"), rows, numbers=("bytes", "earned"), empty="no deal has ended yet")
-            view.show(facts(shown), recent)
+            now = {
+                "sessions": len(node.sessions),
+                "sent_bytes": traffic.sent_bytes,
+                "bytes_per_s": (sent[-1] - sent[0]) / (REDRAW_S * (len(sent) - 1)),
+                **figures_of(node.service.books).to_json(),
+            }
+            view.show(*screens.serving(now, [_recent(node, peer, ended) for peer, ended in narrator.ended]))
+
+
+def _recent(node: Node, peer: PeerId, ended: DealEnded) -> Json:
+    deal = fold.get(node.service.state, DealRecord, ended.deal_id)
+    return {
+        "root": format_cid(Cid(deal.selection.root)) if deal else "",
+        "peer": format_peer_id(peer),
+        "bytes": ended.n_bytes,
+        "amount": str(ended.amount),
+        "outcome": ended.outcome.name.lower(),
+    }

@@ -7,7 +7,7 @@ import io
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, TextIO
 
-from retrieval.console import View, facts, show_amount, show_price, show_size, table
+from retrieval.console import View, facts, show_amount, show_price, show_rate, show_size, table
 from retrieval.units import format_amount
 
 Row = Mapping[str, Any]  # one JSON object
@@ -46,7 +46,7 @@ def pinned(rows: Sequence[Row]) -> View:
 
 
 def removed(row: Row) -> View:
-    return facts({"removed": row["root"], "freed": f"{show_size(row['removed_bytes'])} in {row['removed_blocks']:,} blocks"})
+    return facts({"removed": row["root"], "freed": f"{show_size(row['removed_bytes'])} in {_count(row['removed_blocks'], 'block')}"})
 
 
 def prices(rows: Sequence[Row]) -> View:
@@ -56,10 +56,9 @@ def prices(rows: Sequence[Row]) -> View:
 
 def status(row: Row) -> View:
     if row["serving"]:
-        now = f"yes, process {row['pid']}, {row['sessions']} sessions, {row['deals_open']} open deals"
+        now = f"yes, by process {row['pid']}: {_count(row['sessions'], 'session')}, {_count(row['deals_open'], 'open deal')}"
     else:
         now = "no; `retrieval-provider serve` starts it"
-    risk = f"{show_amount(int(row['at_risk']))} for {show_size(row['at_risk_bytes'])} sent and not paid"
     channels = f"{row['channels']:,}" + (f", {row['closing']} of them closing" if row["closing"] else "")
     return facts(
         {
@@ -68,15 +67,44 @@ def status(row: Row) -> View:
             "addresses": "\n".join(row["addresses"]) or "none while it does not serve",
             "paid on": row["rpc"] or "nothing: chain.rpc is empty",
             "paid to": row["receiver"],
-            "content": f"{row['roots']:,} roots, {show_size(row['stored_bytes'])} of {show_size(row['stored_bytes_max'])}",
+            "content": f"{_count(row['roots'], 'root')}, {show_size(row['stored_bytes'])} of {show_size(row['stored_bytes_max'])}",
             "price": _price(row),
             "channels": channels,
             "earned": show_amount(int(row["earned"])),
             "claimed": show_amount(int(row["claimed"])),
             "unclaimed": show_amount(int(row["unclaimed"])),
-            "at risk": risk,
+            "at risk": _at_risk(row),
         }
     )
+
+
+def serving(now: Row, recent: Sequence[Row]) -> tuple[View, View]:
+    """What moves while a provider serves: its sums, and the deals that ended last."""
+    sums = facts(
+        {
+            "serving": f"{_count(now['sessions'], 'session')}, {_count(now['deals_open'], 'open deal')}",
+            "sending": f"{show_rate(now['bytes_per_s'])}, {show_size(now['sent_bytes'])} so far",
+            "earned": show_amount(int(now["earned"])),
+            "unclaimed": show_amount(int(now["unclaimed"])),
+            "at risk": _at_risk(now),
+        }
+    )
+    ended = table(
+        ("root", "client", "bytes", "earned", "ended"),
+        [
+            (
+                f"…{row['root'][-TAIL_SHOWN:]}",
+                f"…{row['peer'][-TAIL_SHOWN:]}",
+                show_size(row["bytes"]),
+                show_amount(int(row["amount"])),
+                row["outcome"],
+            )
+            for row in recent
+        ],
+        numbers=("bytes", "earned"),
+        empty="No deal has ended yet. Ctrl-C stops.",
+    )
+    return sums, ended
 
 
 def earnings(rows: Sequence[Row], by: str, *, width: int) -> View:
@@ -128,7 +156,7 @@ def claimed(row: Row) -> View:
         return facts({"claimed": "nothing: there is no voucher above what was claimed"})
     return facts(
         {
-            "claimed": f"{show_amount(int(row['claimed']))} over {len(row['channels'])} channels",
+            "claimed": f"{show_amount(int(row['claimed']))} over {_count(len(row['channels']), 'channel')}",
             "settled": f"{show_amount(int(row['settled']))} reached the receiver",
             "transactions": "\n".join(row["transactions"]) or "none were needed",
         }
@@ -160,6 +188,16 @@ def write_csv(stream: TextIO, rows: Sequence[Row]) -> None:
         writer.writeheader()
         writer.writerows({name: " ".join(value) if isinstance(value, list) else value for name, value in row.items()} for row in rows)
     stream.write(text.getvalue())
+
+
+def _count(n: int, noun: str) -> str:
+    return f"{n:,} {noun}" + ("" if n == 1 else "s")
+
+
+def _at_risk(row: Row) -> str:
+    if not row["at_risk_bytes"]:
+        return "nothing: all that was sent is paid"
+    return f"{show_amount(int(row['at_risk']))} for {show_size(row['at_risk_bytes'])} sent and not paid"
 
 
 def _value(row: Row) -> str:
