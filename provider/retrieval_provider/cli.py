@@ -93,9 +93,9 @@ def add(console: Console, home: Home, paths: tuple[Path, ...], car: bool) -> Non
             for root in roots:
                 row = {
                     "root": format_cid(root.cid),
-                    "bytes": root.n_bytes,
+                    "bytes": root.file_bytes,
                     "blocks": root.n_blocks,
-                    "file_bytes": root.file_bytes,
+                    "block_bytes": root.n_bytes,
                     "path": str(path),
                 }
                 rows.append(row)
@@ -127,9 +127,9 @@ def ls(console: Console, home: Home) -> None:
             {
                 "root": format_cid(root.cid),
                 "name": root.name,
-                "bytes": root.n_bytes,
+                "bytes": root.file_bytes,
                 "blocks": root.n_blocks,
-                "file_bytes": root.file_bytes,
+                "block_bytes": root.n_bytes,
                 "price_per_gib": str(prices.of(root.cid).price_per_gib),
                 "flat_fee": str(prices.of(root.cid).flat_fee),
             }
