@@ -19,9 +19,9 @@ GROWTH_MAX: Final = 1.1
 def run(setting: Setting, sheet: Sheet) -> None:
     workload = setting.workload
     idles, peaks, seconds, lasts = [], [], [], []
-    with open_market(setting.folder / "market", paid=False) as market:
-        slow, fast = market.add(workload.slow_bytes, seed=6), market.add(workload.transfer_bytes, seed=7)
-        for _ in range(setting.runs):
+    for number in range(setting.runs):
+        with open_market(setting.folder / f"market-{number}", paid=False) as market:
+            slow, fast = market.add(workload.slow_bytes, seed=6), market.add(workload.transfer_bytes, seed=7)
             provider = market.serve()
             idles.append(anonymous_bytes(provider.pid) / MIB)
             with start_worker("benchmarks.node_crowd") as crowd, _Watch(provider.pid) as watch:

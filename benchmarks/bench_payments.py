@@ -47,4 +47,5 @@ def _record(folder: Path, n_buyers: int, n_payments: int) -> dict[str, float]:
             committing_s += time.perf_counter() - checked
             checking_s += checked - began
             n_taken += sum(isinstance(event, PaymentTaken) for step in steps for event in step.events)
+    assert n_taken >= n_buyers * n_payments, "every window is paid for at least once"
     return {"all": n_taken / (checking_s + committing_s), "check": n_taken / checking_s, "commit": n_taken / committing_s}

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from html import escape
 from typing import Final
 
-WIDTH: Final = 920
-LABEL_WIDTH: Final = 300
-VALUE_WIDTH: Final = 130
+WIDTH: Final = 940
+LABEL_WIDTH: Final = 400
+VALUE_WIDTH: Final = 110
 ROW_HEIGHT: Final = 34
 AXIS_HEIGHT: Final = 24
 BAR_HEIGHT: Final = 16

@@ -41,7 +41,8 @@ table { border-collapse: collapse; width: 100%; font-size: .84rem; font-variant-
 td, th { text-align: left; padding: .25rem .6rem .25rem 0; border-bottom: 1px solid var(--rule); } td.n, th.n { text-align: right; }
 details { margin-top: 3rem; } summary { cursor: pointer; font-weight: 600; }
 """
-KEY: Final = "The upright mark is the target. Green meets it, red misses it, grey has none."
+LABEL_MAX: Final = 62  # characters that fit beside a plot
+KEY: Final = "The upright mark is the target; green meets it, red misses it."
 STAGES_OF: Final = {"provider": ("encrypt", "send"), "client": ("receive", "decrypt", "copy", "hash", "store")}
 NEIGHBOURHOOD: Final = ("paid", "free", "paid, exported to a file")
 """Ours among the transfers."""
@@ -58,7 +59,7 @@ def page(results: Results) -> str:
 
 def _sections(results: Results) -> Iterator[str]:
     yield _head(results)
-    compared = [record for record in results.records if record.ratio is not None]
+    compared = [record for record in results.records if record.ratio is not None and record.target]
     yield (
         _section(
             "How many times as fast",
@@ -123,7 +124,7 @@ def _limit_row(record: Record) -> plots.Row:
 
 def _short(record: Record) -> str:
     text = f"{record.name}: {record.metric}"
-    return text if len(text) <= 46 else text[:45] + "…"
+    return text if len(text) <= LABEL_MAX else text[: LABEL_MAX - 1] + "…"
 
 
 def _tone(record: Record) -> str:
