@@ -53,6 +53,12 @@ class Prices:
     flat_fee: int = 0
     lifetime_s: int = 3600
     block_size_max: int = MIB
+    slack: int = 0
+    """How far above the content's bytes and blocks quotes are: not exact, as for content that was not measured whole."""
+
+    @property
+    def is_free(self) -> bool:
+        return self.price_per_gib == 0 and self.flat_fee == 0
 
 
 class Party:
@@ -219,7 +225,7 @@ class Pair:
         self.now += 0.01
         self.to_provider, self.to_client = Wire(), Wire()
         self.provider_decoder, self.client_decoder = FrameDecoder(), FrameDecoder()
-        free = self.provider.prices.price_per_gib == 0 and self.provider.prices.flat_fee == 0
+        free = self.provider.prices.is_free
         self.provider_session = ProviderSession(
             self.provider.books, self.client.key.peer_id, settlement=None if free else self.provider.settlement, now=self.now
         )
@@ -286,9 +292,9 @@ class Pair:
         offer = Offer(
             price_per_gib=prices.price_per_gib,
             flat_fee=prices.flat_fee,
-            n_bytes=walk.n_bytes,
-            n_blocks=walk.n_blocks,
-            exact=True,
+            n_bytes=walk.n_bytes + prices.slack,
+            n_blocks=walk.n_blocks + prices.slack,
+            exact=prices.slack == 0,
             block_size_max=prices.block_size_max,
             lifetime_s=prices.lifetime_s,
         )
@@ -423,7 +429,7 @@ class Pair:
         return query_id
 
     def accept(self, query_id: int, *, spend_max: int = 1 << 60) -> Purchase:
-        line_key = self.provider.key.peer_id if self.provider.prices.price_per_gib == 0 else self.channel_id
+        line_key = self.provider.key.peer_id if self.provider.prices.is_free else self.channel_id
         purchase, step = self.client_session.accept(query_id, self.client.line(line_key), spend_max=spend_max, now=self.now)
         self.client_step(step)
         return purchase
