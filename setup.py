@@ -31,7 +31,7 @@ setup(
                 "-O2",
                 "-fvisibility=hidden",
                 *WARNINGS,
-                *(["-g", "-O1", "-fno-omit-frame-pointer", *SANITIZERS] if sanitize else []),
+                *(["-g1", "-O1", "-fno-omit-frame-pointer", *SANITIZERS] if sanitize else []),
             ],
             extra_link_args=SANITIZERS if sanitize else [],
             py_limited_api=True,

@@ -78,7 +78,8 @@ else:
 
 BACKEND: Final = "pure" if _backend.__name__.endswith("_pure") else "c"
 KERNELS: Final = _backend.KERNELS
-"""What can compress SHA-256 here, slowest first. The last one is chosen until ``select_kernel`` chooses another."""
+"""What can compress SHA-256 here, slowest first; ``core/sha256.h`` says when each wins. The last one is chosen until ``select_kernel``
+chooses another."""
 
 select_kernel = _backend.select_kernel
 encode_uvarint = _backend.encode_uvarint

@@ -6,10 +6,13 @@
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
 
+#if defined(__linux__) && defined(__aarch64__)
+#include <sys/auxv.h>
+#endif
+
 #include "core/cid.h"
 #include "core/frame.h"
 #include "core/sha256.h"
-#include "core/sha256_x86.h"
 #include "core/uvarint.h"
 #include "core/verify.h"
 
@@ -239,20 +242,27 @@ static PyObject *verify_frames(PyObject *module, PyObject *const *args, Py_ssize
     return walk_frames(VERIFY_FRAMES, module, args, n_args);
 }
 
-static const char *const kernel_names[] = {[RMN_SHA256_PLAIN] = "plain", [RMN_SHA256_X86] = "x86"};
+/* What the operating system says of a processor that does not tell programs itself. */
+static unsigned long hwcap(void)
+{
+#if defined(__linux__) && defined(__aarch64__)
+    return getauxval(AT_HWCAP);
+#else
+    return 0;
+#endif
+}
 
 static PyObject *select_kernel(PyObject *module, PyObject *argument)
 {
     struct module_state *const state = PyModule_GetState(module);
-    const int n_kernels = rmn_sha256_x86_usable() ? 2 : 1;
 
     if (!PyUnicode_Check(argument)) {
         PyErr_SetString(PyExc_TypeError, "a kernel is chosen by name");
         return NULL;
     }
-    for (int kernel = 0; kernel < n_kernels; kernel++) {
-        if (PyUnicode_CompareWithASCIIString(argument, kernel_names[kernel]) == 0) {
-            state->kernel = (enum rmn_sha256_kernel)kernel;
+    for (unsigned kernel = 0; kernel < RMN_SHA256_N_KERNELS; kernel++) {
+        if (rmn_sha256_usable(kernel, hwcap()) && PyUnicode_CompareWithASCIIString(argument, rmn_sha256_name(kernel)) == 0) {
+            state->kernel = kernel;
             Py_RETURN_NONE;
         }
     }
@@ -298,22 +308,42 @@ static int add_constants(PyObject *module)
     return 0;
 }
 
-static int execute(PyObject *module)
+/* KERNELS: the names of the usable ones, the fastest last. That one is selected. */
+static int add_kernels(PyObject *module)
 {
     struct module_state *const state = PyModule_GetState(module);
-    const int x86 = rmn_sha256_x86_usable();
     PyObject *kernels = NULL;
     int result = -1;
 
-    state->kernel = x86 ? RMN_SHA256_X86 : RMN_SHA256_PLAIN;
-    kernels = x86 ? Py_BuildValue("(ss)", "plain", "x86") : Py_BuildValue("(s)", "plain");
-    if (kernels == NULL || PyModule_AddObjectRef(module, "KERNELS", kernels) < 0 || add_constants(module) < 0) {
-        goto exit;
+    PyObject *const names = PyList_New(0);
+    if (names == NULL) {
+        return -1;
     }
-    result = 0;
+    for (unsigned kernel = 0; kernel < RMN_SHA256_N_KERNELS; kernel++) {
+        if (!rmn_sha256_usable(kernel, hwcap())) {
+            continue;
+        }
+        PyObject *const name = PyUnicode_FromString(rmn_sha256_name(kernel));
+        const int appended = name == NULL ? -1 : PyList_Append(names, name);
+        Py_XDECREF(name);
+        if (appended < 0) {
+            goto exit;
+        }
+        state->kernel = kernel;
+    }
+    kernels = PyList_AsTuple(names);
+    if (kernels != NULL) {
+        result = PyModule_AddObjectRef(module, "KERNELS", kernels);
+    }
 exit:
     Py_XDECREF(kernels);
+    Py_DECREF(names);
     return result;
+}
+
+static int execute(PyObject *module)
+{
+    return add_kernels(module) < 0 || add_constants(module) < 0 ? -1 : 0;
 }
 
 static PyModuleDef_Slot slots[] = {

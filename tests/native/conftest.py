@@ -28,16 +28,28 @@ def core() -> ModuleType:
     return _core
 
 
-@pytest.fixture(scope="session", params=["pure", "plain", "x86"])
+KERNELS = ("plain",) if _core is None else _core.KERNELS
+"""Those that this processor has: the rest would be as many skips as there are tests."""
+
+
+@pytest.fixture(scope="session", params=["pure", *KERNELS])
 def backend(request: pytest.FixtureRequest) -> Iterator[ModuleType]:
     """Every implementation there is: the pure one, and the C with each of its kernels."""
     if request.param == "pure":
         yield _pure
-        return
+    else:
+        yield from _with_kernel(request.param)
+
+
+@pytest.fixture(scope="session", params=KERNELS)
+def native(request: pytest.FixtureRequest) -> Iterator[ModuleType]:
+    """The C with each of its kernels."""
+    yield from _with_kernel(request.param)
+
+
+def _with_kernel(name: str) -> Iterator[ModuleType]:
     if _core is None:
         pytest.skip(_MISSING)
-    if request.param not in _core.KERNELS:
-        pytest.skip(f"this processor has no {request.param} kernel")
-    _core.select_kernel(request.param)
+    _core.select_kernel(name)
     yield _core
     _core.select_kernel(_core.KERNELS[-1])

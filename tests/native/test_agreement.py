@@ -3,28 +3,19 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
-import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from retrieval._native import BlockStatus, _pure, block_rows
 
 HASHES = st.sampled_from([0x00, 0x12, 0x12, 0x12, 0x13, 0xB220])
+# Where padding begins to need a block of its own, where blocks end, and lengths that make lanes wait for each other.
+LENGTHS = st.sampled_from([0, 1, 54, 55, 56, 57, 63, 64, 65, 118, 119, 120, 121, 127, 128, 129, 1000, 4096, 5000]) | st.integers(0, 300)
 EDGES = st.sampled_from([0, 1, 0x7F, 0x80, (1 << 14) - 1, 1 << 14, (1 << 63) - 1])
-
-
-@pytest.fixture(scope="module", params=["plain", "x86"])
-def native(request: pytest.FixtureRequest, core: ModuleType) -> Iterator[ModuleType]:
-    """The C with each of its kernels."""
-    if request.param not in core.KERNELS:
-        pytest.skip(f"this processor has no {request.param} kernel")
-    core.select_kernel(request.param)
-    yield core
-    core.select_kernel(core.KERNELS[-1])
 
 
 def outcome(function: Callable[..., Any], *arguments: object) -> object:
@@ -123,11 +114,15 @@ def test_how_a_stream_arrives_does_not_change_what_is_found(backend: ModuleType,
     assert (table, at, last) == (whole, consumed, stop)
 
 
-@given(sizes=st.lists(st.integers(0, 260), min_size=1, max_size=6), flipped=st.integers(0, 5), bit=st.integers(0, 7))
+@given(sizes=st.lists(LENGTHS, min_size=1, max_size=40), flipped=st.integers(0, 39), bit=st.integers(0, 7))
+@example(sizes=[4096] * 16, flipped=15, bit=0)
+@example(sizes=[0] * 40, flipped=0, bit=0)
+@example(sizes=list(range(40, 120, 2)), flipped=7, bit=3)
+@example(sizes=[20000, *range(39)], flipped=0, bit=0)
 def test_a_flipped_bit_makes_its_own_block_corrupt_and_no_other(backend: ModuleType, sizes: list[int], flipped: int, bit: int) -> None:
     stream = bytearray()
     for index, size in enumerate(sizes):
-        payload = bytes([index]) * size
+        payload = (index.to_bytes(2, "big") * (size // 2 + 1))[:size]
         body = b"\x05" + bytes(16) + index.to_bytes(4, "big") + b"\x24\x01\x55\x12\x20" + hashlib.sha256(payload).digest() + payload
         stream += _pure.encode_uvarint(len(body)) + body
     flipped %= len(sizes)

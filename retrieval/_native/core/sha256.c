@@ -1,102 +1,131 @@
-/* The plain SHA-256: the reference that every other kernel must equal, and the one that firmware runs. */
+/* From messages to digests: padding, and which messages run side by side. */
 #include "sha256.h"
 
 #include "bytes.h"
 #include "sha256_kernels.h"
-#include "sha256_x86.h"
 
 enum { LENGTH_SIZE = 8 };
 
-/* FIPS 180-4, 4.2.2: the first 32 bits of the fractional parts of the cube roots of the first 64 primes. */
-const uint32_t rmn_sha256_round_constants[64] = {
-    0x428a2f98, 0x71374491, 0xb5c0fbcf, 0xe9b5dba5, 0x3956c25b, 0x59f111f1, 0x923f82a4, 0xab1c5ed5,
-    0xd807aa98, 0x12835b01, 0x243185be, 0x550c7dc3, 0x72be5d74, 0x80deb1fe, 0x9bdc06a7, 0xc19bf174,
-    0xe49b69c1, 0xefbe4786, 0x0fc19dc6, 0x240ca1cc, 0x2de92c6f, 0x4a7484aa, 0x5cb0a9dc, 0x76f988da,
-    0x983e5152, 0xa831c66d, 0xb00327c8, 0xbf597fc7, 0xc6e00bf3, 0xd5a79147, 0x06ca6351, 0x14292967,
-    0x27b70a85, 0x2e1b2138, 0x4d2c6dfc, 0x53380d13, 0x650a7354, 0x766a0abb, 0x81c2c92e, 0x92722c85,
-    0xa2bfe8a1, 0xa81a664b, 0xc24b8b70, 0xc76c51a3, 0xd192e819, 0xd6990624, 0xf40e3585, 0x106aa070,
-    0x19a4c116, 0x1e376c08, 0x2748774c, 0x34b0bcb5, 0x391c0cb3, 0x4ed8aa4a, 0x5b9cca4f, 0x682e6ff3,
-    0x748f82ee, 0x78a5636f, 0x84c87814, 0x8cc70208, 0x90befffa, 0xa4506ceb, 0xbef9a3f7, 0xc67178f2,
+/* A message on its way. Its blocks are read where they lie; the last one or two, which need padding, are made up in `last`. */
+struct lane {
+    uint32_t state[8];
+    size_t id;
+    const uint8_t *at;
+    size_t n_blocks; /* from `at` on; 0 once all is compressed */
+    size_t n_last;   /* blocks of `last` that come after them */
+    uint8_t last[2 * RMN_SHA256_BLOCK_SIZE];
 };
 
-static uint32_t rotate_right(uint32_t word, unsigned n)
+static void read_on(struct lane *lane)
 {
-    return word >> n | word << (32 - n);
-}
-
-/* FIPS 180-4, 6.2.2, letter by letter. */
-static void compress_plain(uint32_t state[8], const uint8_t *in, size_t n_blocks)
-{
-    uint32_t w[64];
-
-    for (; n_blocks > 0; n_blocks--, in += RMN_SHA256_BLOCK_SIZE) {
-        for (size_t t = 0; t < 16; t++) {
-            w[t] = rmn_load_be32(in + 4 * t);
-        }
-        for (size_t t = 16; t < 64; t++) {
-            const uint32_t sigma0 = rotate_right(w[t - 15], 7) ^ rotate_right(w[t - 15], 18) ^ w[t - 15] >> 3;
-            const uint32_t sigma1 = rotate_right(w[t - 2], 17) ^ rotate_right(w[t - 2], 19) ^ w[t - 2] >> 10;
-            w[t] = sigma1 + w[t - 7] + sigma0 + w[t - 16];
-        }
-        uint32_t a = state[0], b = state[1], c = state[2], d = state[3];
-        uint32_t e = state[4], f = state[5], g = state[6], h = state[7];
-        for (size_t t = 0; t < 64; t++) {
-            const uint32_t sum1 = rotate_right(e, 6) ^ rotate_right(e, 11) ^ rotate_right(e, 25);
-            const uint32_t choice = (e & f) ^ (~e & g);
-            const uint32_t t1 = h + sum1 + choice + rmn_sha256_round_constants[t] + w[t];
-            const uint32_t sum0 = rotate_right(a, 2) ^ rotate_right(a, 13) ^ rotate_right(a, 22);
-            const uint32_t majority = (a & b) ^ (a & c) ^ (b & c);
-            const uint32_t t2 = sum0 + majority;
-            h = g;
-            g = f;
-            f = e;
-            e = d + t1;
-            d = c;
-            c = b;
-            b = a;
-            a = t1 + t2;
-        }
-        state[0] += a;
-        state[1] += b;
-        state[2] += c;
-        state[3] += d;
-        state[4] += e;
-        state[5] += f;
-        state[6] += g;
-        state[7] += h;
+    if (lane->n_blocks == 0) {
+        lane->at = lane->last;
+        lane->n_blocks = lane->n_last;
+        lane->n_last = 0;
     }
 }
 
-static void compress(enum rmn_sha256_kernel kernel, uint32_t state[8], const uint8_t *in, size_t n_blocks)
+static void open_lane(struct lane *lane, const struct rmn_sha256_message *message)
 {
-#if RMN_SHA256_HAVE_X86
-    if (kernel == RMN_SHA256_X86) {
-        rmn_sha256_x86_compress(state, in, n_blocks);
-        return;
+    const size_t tail_size = message->in_len % RMN_SHA256_BLOCK_SIZE;
+    const size_t n_last = tail_size + 1 + LENGTH_SIZE <= RMN_SHA256_BLOCK_SIZE ? 1 : 2;
+    const uint64_t n_bytes = message->in_len;
+
+    *lane = (struct lane){
+        /* FIPS 180-4, 5.3.3: the first 32 bits of the fractional parts of the square roots of the first eight primes. */
+        .state = {0x6a09e667, 0xbb67ae85, 0x3c6ef372, 0xa54ff53a, 0x510e527f, 0x9b05688c, 0x1f83d9ab, 0x5be0cd19},
+        .id = message->id,
+        .at = message->in,
+        .n_blocks = message->in_len / RMN_SHA256_BLOCK_SIZE,
+        .n_last = n_last,
+    };
+    for (size_t i = 0; i < tail_size; i++) {
+        lane->last[i] = message->in[message->in_len - tail_size + i];
     }
-#endif
-    (void)kernel;
-    compress_plain(state, in, n_blocks);
+    lane->last[tail_size] = 0x80;
+    uint8_t *const length = lane->last + n_last * RMN_SHA256_BLOCK_SIZE - LENGTH_SIZE;
+    rmn_store_be32(length, (uint32_t)(n_bytes >> 29)); /* the length is in bits: n_bytes * 8 */
+    rmn_store_be32(length + 4, (uint32_t)(n_bytes << 3));
+    read_on(lane);
+}
+
+static void write_digest(const struct lane *lane, uint8_t out[RMN_SHA256_SIZE])
+{
+    for (size_t i = 0; i < 8; i++) {
+        rmn_store_be32(out + 4 * i, lane->state[i]);
+    }
+}
+
+/* Moves some of the open lanes on, as many as the best width for n_open takes, by as many blocks as the shortest of them has in a row. Lanes
+ * that nothing fills read what the first one reads, for nothing. */
+static void compress(const struct rmn_sha256_width *width, struct lane *const lanes[], size_t n_open)
+{
+    uint32_t *states[RMN_SHA256_LANES_MAX] = {0};
+    const uint8_t *in[RMN_SHA256_LANES_MAX] = {0};
+    uint32_t idle[RMN_SHA256_LANES_MAX][8] = {{0}};
+    size_t n_blocks = SIZE_MAX;
+
+    while (n_open < width->n_least) {
+        width++;
+    }
+    const size_t n_busy = n_open < width->n_lanes ? n_open : width->n_lanes;
+    for (size_t i = 0; i < width->n_lanes; i++) {
+        states[i] = i < n_busy ? lanes[i]->state : idle[i];
+        in[i] = lanes[i < n_busy ? i : 0]->at;
+        if (i < n_busy && lanes[i]->n_blocks < n_blocks) {
+            n_blocks = lanes[i]->n_blocks;
+        }
+    }
+    width->compress(states, in, n_blocks);
+    for (size_t i = 0; i < n_busy; i++) {
+        lanes[i]->at += n_blocks * RMN_SHA256_BLOCK_SIZE;
+        lanes[i]->n_blocks -= n_blocks;
+        read_on(lanes[i]);
+    }
 }
 
 void rmn_sha256(enum rmn_sha256_kernel kernel, const uint8_t *in, size_t in_len, uint8_t out[RMN_SHA256_SIZE])
 {
-    /* FIPS 180-4, 5.3.3: the same of the square roots of the first eight primes. */
-    uint32_t state[8] = {0x6a09e667, 0xbb67ae85, 0x3c6ef372, 0xa54ff53a, 0x510e527f, 0x9b05688c, 0x1f83d9ab, 0x5be0cd19};
-    uint8_t last[2 * RMN_SHA256_BLOCK_SIZE] = {0};
-    const size_t tail_size = in_len % RMN_SHA256_BLOCK_SIZE;
-    const size_t n_last = tail_size + 1 + LENGTH_SIZE <= RMN_SHA256_BLOCK_SIZE ? 1 : 2;
-    uint8_t *const length = last + n_last * RMN_SHA256_BLOCK_SIZE - LENGTH_SIZE;
+    const struct rmn_sha256_message message = {.in = in, .in_len = in_len};
+    struct lane lane;
+    struct lane *const lanes[] = {&lane};
 
-    compress(kernel, state, in, in_len / RMN_SHA256_BLOCK_SIZE);
-    for (size_t i = 0; i < tail_size; i++) {
-        last[i] = in[in_len - tail_size + i];
+    open_lane(&lane, &message);
+    while (lane.n_blocks > 0) {
+        compress(rmn_sha256_widths(kernel), lanes, 1);
     }
-    last[tail_size] = 0x80;
-    rmn_store_be32(length, (uint32_t)((uint64_t)in_len >> 29)); /* the length is in bits: in_len * 8 */
-    rmn_store_be32(length + 4, (uint32_t)((uint64_t)in_len << 3));
-    compress(kernel, state, last, n_last);
-    for (size_t i = 0; i < 8; i++) {
-        rmn_store_be32(out + 4 * i, state[i]);
+    write_digest(&lane, out);
+}
+
+void rmn_sha256_all(enum rmn_sha256_kernel kernel, const struct rmn_sha256_batch *batch)
+{
+    const struct rmn_sha256_width *const widest = rmn_sha256_widths(kernel);
+    struct lane places[RMN_SHA256_LANES_MAX];
+    struct lane *lanes[RMN_SHA256_LANES_MAX]; /* the open ones first */
+    struct rmn_sha256_message message;
+    uint8_t digest[RMN_SHA256_SIZE];
+    size_t n_open = 0;
+
+    for (size_t i = 0; i < widest->n_lanes; i++) {
+        lanes[i] = &places[i];
+    }
+    for (;;) {
+        while (n_open < widest->n_lanes && batch->next(batch->context, &message)) {
+            open_lane(lanes[n_open++], &message);
+        }
+        if (n_open == 0) {
+            return;
+        }
+        compress(widest, lanes, n_open);
+        for (size_t i = n_open; i-- > 0;) {
+            struct lane *const lane = lanes[i];
+            if (lane->n_blocks == 0) {
+                write_digest(lane, digest);
+                batch->digested(batch->context, lane->id, digest);
+                n_open -= 1;
+                lanes[i] = lanes[n_open];
+                lanes[n_open] = lane;
+            }
+        }
     }
 }

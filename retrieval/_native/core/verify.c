@@ -3,36 +3,81 @@
 #include "bytes.h"
 #include "cid.h"
 
-static enum rmn_block_status check_digest(enum rmn_sha256_kernel kernel, uint64_t hash_code, const uint8_t *digest, size_t digest_len,
-                                          const uint8_t *payload, size_t payload_len)
-{
-    uint8_t computed[RMN_SHA256_SIZE];
+/* A row's status while its digest is not computed yet; no caller sees it. */
+#define UNHASHED UINT32_MAX
 
+/* What is known without hashing, or UNHASHED. */
+static uint32_t status_without_sha256(uint64_t hash_code, const uint8_t *digest, size_t digest_len, const uint8_t *payload,
+                                      size_t payload_len)
+{
     if (hash_code == RMN_HASH_IDENTITY) {
-        const int same = digest_len == payload_len && rmn_equal(digest, payload, digest_len);
+        const bool same = digest_len == payload_len && rmn_equal(digest, payload, digest_len);
         return same ? RMN_BLOCK_OK : RMN_BLOCK_CORRUPT;
     }
     /* A truncated digest is a weaker promise than the one that is paid for, so it counts as another hash. */
-    if (hash_code != RMN_HASH_SHA2_256 || digest_len != RMN_SHA256_SIZE) {
-        return RMN_BLOCK_UNSUPPORTED_HASH;
-    }
-    rmn_sha256(kernel, payload, payload_len, computed);
-    return rmn_equal(digest, computed, RMN_SHA256_SIZE) ? RMN_BLOCK_OK : RMN_BLOCK_CORRUPT;
+    return hash_code == RMN_HASH_SHA2_256 && digest_len == RMN_SHA256_SIZE ? UNHASHED : RMN_BLOCK_UNSUPPORTED_HASH;
+}
+
+static enum rmn_block_status compare(const uint8_t *claimed, const uint8_t computed[RMN_SHA256_SIZE])
+{
+    return rmn_equal(claimed, computed, RMN_SHA256_SIZE) ? RMN_BLOCK_OK : RMN_BLOCK_CORRUPT;
 }
 
 enum rmn_block_status rmn_verify_block(enum rmn_sha256_kernel kernel, const uint8_t *cid, size_t cid_len, const uint8_t *payload,
                                        size_t payload_len)
 {
     struct rmn_cid parsed;
+    uint8_t computed[RMN_SHA256_SIZE];
 
     if (rmn_cid_parse(cid, cid_len, 0, &parsed) != RMN_OK || parsed.end != cid_len) {
         return RMN_BLOCK_MALFORMED;
     }
-    return check_digest(kernel, parsed.hash_code, cid + parsed.digest_start, parsed.end - parsed.digest_start, payload, payload_len);
+    const uint8_t *const digest = cid + parsed.digest_start;
+    const uint32_t status = status_without_sha256(parsed.hash_code, digest, parsed.end - parsed.digest_start, payload, payload_len);
+    if (status != UNHASHED) {
+        return (enum rmn_block_status)status;
+    }
+    rmn_sha256(kernel, payload, payload_len, computed);
+    return compare(digest, computed);
 }
 
-enum rmn_stop rmn_verify_frames(enum rmn_sha256_kernel kernel, const uint8_t *in, size_t in_len, size_t *at, struct rmn_block_row *rows,
-                                size_t rows_max, size_t *n_rows)
+/* The rows of one call whose payloads are still to be hashed. */
+struct unhashed_rows {
+    const uint8_t *in;
+    struct rmn_block_row *rows;
+    size_t n_rows;
+    size_t at; /* the rows before it have been handed out */
+};
+
+static bool next_unhashed(void *context, struct rmn_sha256_message *message)
+{
+    struct unhashed_rows *const unhashed = context;
+
+    for (; unhashed->at < unhashed->n_rows; unhashed->at++) {
+        const struct rmn_block_row *const row = &unhashed->rows[unhashed->at];
+        if (row->status == UNHASHED) {
+            *message = (struct rmn_sha256_message){
+                .in = unhashed->in + row->payload_start,
+                .in_len = (size_t)(row->payload_end - row->payload_start),
+                .id = unhashed->at++,
+            };
+            return true;
+        }
+    }
+    return false;
+}
+
+static void compare_row(void *context, size_t id, const uint8_t digest[RMN_SHA256_SIZE])
+{
+    struct unhashed_rows *const unhashed = context;
+    struct rmn_block_row *const row = &unhashed->rows[id];
+
+    /* The digest is the last part of the CID, and the CID ends where the payload starts. */
+    row->status = compare(unhashed->in + row->payload_start - RMN_SHA256_SIZE, digest);
+}
+
+/* Splits off what rmn_verify_frames is to verify, and knows the status of every row but the UNHASHED. */
+static enum rmn_stop split_blocks(const uint8_t *in, size_t in_len, size_t *at, struct rmn_block_row *rows, size_t rows_max, size_t *n_rows)
 {
     *n_rows = 0;
     for (;;) {
@@ -56,8 +101,8 @@ enum rmn_stop rmn_verify_frames(enum rmn_sha256_kernel kernel, const uint8_t *in
         }
         if (result == RMN_OK) {
             rows[*n_rows] = (struct rmn_block_row){
-                .status = check_digest(kernel, block.hash_code, in + block.digest_start, block.payload_start - block.digest_start,
-                                       in + block.payload_start, payload_len),
+                .status = status_without_sha256(block.hash_code, in + block.digest_start, block.payload_start - block.digest_start,
+                                                in + block.payload_start, payload_len),
                 .index = block.index,
                 .deal_id_start = block.deal_id_start,
                 .cid_start = block.cid_start,
@@ -76,4 +121,14 @@ enum rmn_stop rmn_verify_frames(enum rmn_sha256_kernel kernel, const uint8_t *in
         *n_rows += 1;
         *at = (size_t)frame.body_end;
     }
+}
+
+enum rmn_stop rmn_verify_frames(enum rmn_sha256_kernel kernel, const uint8_t *in, size_t in_len, size_t *at, struct rmn_block_row *rows,
+                                size_t rows_max, size_t *n_rows)
+{
+    const enum rmn_stop stop = split_blocks(in, in_len, at, rows, rows_max, n_rows);
+    struct unhashed_rows unhashed = {.in = in, .rows = rows, .n_rows = *n_rows};
+
+    rmn_sha256_all(kernel, &(struct rmn_sha256_batch){.next = next_unhashed, .digested = compare_row, .context = &unhashed});
+    return stop;
 }
