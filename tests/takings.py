@@ -17,7 +17,7 @@ from retrieval.identity import EvmAddress, EvmKey, PeerKey
 from retrieval.ledger.journal import Journal, Record
 from retrieval.ledger.state import MemoryStateStorage
 from retrieval.ledger.transfers import Balances
-from retrieval.payment.chain import Chain, ChannelState, Claim, Settlement
+from retrieval.payment.chain import DEVCHAIN, Chain, ChannelState, Claim, Settlement
 from retrieval.payment.channel import (
     WITHDRAW_DELAY_DEFAULT_S,
     WITHDRAW_DELAY_FLOOR_S,
@@ -126,34 +126,12 @@ class Takings:
 
     def open_channel(self, *, deposit: int = DEPOSIT, withdraw_delay_s: int = WITHDRAW_DELAY_DEFAULT_S) -> Payer:
         """A payer with a channel, which the provider has seen."""
-        deployment, key = self.evm.deployment, EvmKey.generate()
-        self.evm.mint(key.address, 10 * deposit)
-        self.evm.send_gas(key.address)
-        config = ChannelConfig(
-            payer=key.address,
-            payer_authorizer=key.address,
-            receiver=self.receiver.address,
-            receiver_authorizer=self.receiver.address,
-            token=deployment.token,
-            withdraw_delay_s=withdraw_delay_s,
-            salt=bytes(32),
-        )
-        channel = channel_id(config, deployment.chain_id, deployment.contract)
-        self.evm.deposit(config, deposit, payer=key, sender=key)
-        seen = ChannelRecord(
-            config=config.to_bytes(),
-            chain_id=deployment.chain_id,
-            contract=deployment.contract,
-            peer=self.peer.peer_id,
-            session_key=SessionKeyFields(channel_id=channel, peer_id=self.peer.peer_id, expires_at=1, signature=bytes(65)),
-            balance=deposit,
-            total_claimed=0,
-            closing=False,
-            withdraw_at=0,
-            address="",
-        )
-        self.append(*self.books.channel_seen(channel, seen, 0.0).records)
-        return Payer(key=key, config=config, channel=channel)
+        payer = new_payer(self.receiver.address, withdraw_delay_s=withdraw_delay_s)
+        self.evm.mint(payer.key.address, 10 * deposit)
+        self.evm.send_gas(payer.key.address)
+        self.evm.deposit(payer.config, deposit, payer=payer.key, sender=payer.key)
+        self.append(*self.books.channel_seen(payer.channel, channel_record(payer, self.peer, deposit), 0.0).records)
+        return payer
 
     def line(self, payer: Payer) -> CreditLine:
         return self.books.lines[payer.channel]
@@ -207,3 +185,34 @@ class Takings:
                 claim_above=claim_above,
                 on_claimed=on_claimed,
             )
+
+
+def new_payer(receiver: EvmAddress, *, withdraw_delay_s: int = WITHDRAW_DELAY_DEFAULT_S) -> Payer:
+    """Somebody new, and the channel they would pay this receiver from."""
+    key = EvmKey.generate()
+    config = ChannelConfig(
+        payer=key.address,
+        payer_authorizer=key.address,
+        receiver=receiver,
+        receiver_authorizer=receiver,
+        token=DEVCHAIN.token,
+        withdraw_delay_s=withdraw_delay_s,
+        salt=bytes(32),
+    )
+    return Payer(key=key, config=config, channel=channel_id(config, DEVCHAIN.chain_id, DEVCHAIN.contract))
+
+
+def channel_record(payer: Payer, client: PeerKey, balance: int) -> ChannelRecord:
+    """A channel as a provider knows it on the development chain."""
+    return ChannelRecord(
+        config=payer.config.to_bytes(),
+        chain_id=DEVCHAIN.chain_id,
+        contract=DEVCHAIN.contract,
+        peer=client.peer_id,
+        session_key=SessionKeyFields(channel_id=payer.channel, peer_id=client.peer_id, expires_at=1, signature=bytes(65)),
+        balance=balance,
+        total_claimed=0,
+        closing=False,
+        withdraw_at=0,
+        address="",
+    )

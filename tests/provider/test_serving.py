@@ -1,0 +1,221 @@
+"""A provider's sessions, over a real host on loopback: limits that are told, questions, and what of this machine stays here."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, closing
+from pathlib import Path
+from typing import TypeVar
+
+import pytest
+import trio
+from retrieval_provider.config import Credit, Pricing, ProviderSettings, Serve
+from retrieval_provider.content import add_path
+from retrieval_provider.new_home import create_home
+from retrieval_provider.node import Node, open_node
+from retrieval_provider.serving import SessionServer
+from trio.testing import trio_test
+
+from retrieval.cid import RAW, Cid, cid_of
+from retrieval.deal import hello
+from retrieval.errors import ErrorCode, LocalProtocolError
+from retrieval.home import Home
+from retrieval.identity import PeerKey
+from retrieval.store.blocks import MemoryBlockStore, Root
+from retrieval.store.lmdb import LmdbBlockStore
+from retrieval.transport.libp2p import Host, open_host
+from retrieval.transport.pump import ByteStream
+from retrieval.wire.framing import FrameDecoder, encode_frame
+from retrieval.wire.messages import Error, Hello, Message, Ping, Pong, Query, Refuse, Scope, Selection, SignedQuote
+
+M = TypeVar("M", bound=Message)
+
+PATIENCE_S = 20
+SECRET_PATH = "/home/operator/disk"
+
+
+@dataclasses.dataclass(slots=True)
+class Caller:
+    """A client that speaks frame by frame."""
+
+    stream: ByteStream
+    decoder: FrameDecoder = dataclasses.field(default_factory=FrameDecoder)
+    heard: list[Message] = dataclasses.field(default_factory=list)
+
+    async def say(self, *messages: Message) -> None:
+        await self.stream.send_all(b"".join(map(encode_frame, messages)))
+
+    async def hear(self, kind: type[M]) -> M:
+        """The next message of this kind; others before it are passed over."""
+        with trio.fail_after(PATIENCE_S):
+            while True:
+                while self.heard:
+                    if isinstance(message := self.heard.pop(0), kind):
+                        return message
+                data = await self.stream.receive_some(1 << 16)
+                assert data, f"the stream ended, and no {kind.__name__} had come"
+                self.heard += [item for item in self.decoder.feed(data) if not isinstance(item, list)]
+
+
+@dataclasses.dataclass(slots=True)
+class Open:
+    node: Node
+    root: Root
+    host: Host
+
+    async def call(self) -> Caller:
+        caller = Caller(await self.host.dial(self.node.addresses[0]))
+        await caller.say(hello.ours(False))
+        return caller
+
+
+@asynccontextmanager
+async def provider(folder: Path, **limits: int) -> AsyncIterator[Open]:
+    """A provider with one free file, on a port the system chose, and a client's host."""
+    home = Home(folder / "home", "retrieval-provider")
+    create_home(home, rpc="")
+    (folder / "file").write_bytes(b"x" * 100)
+    with closing(LmdbBlockStore(home.blocks_path, bytes_max=1 << 20)) as store:
+        root = add_path(store, folder / "file")
+    serve = Serve(listen=("/ip4/127.0.0.1/tcp/0",), **limits)
+    settings = ProviderSettings(serve=serve, price=Pricing(default=0), credit=Credit())
+    async with open_node(home, settings) as node, open_host(PeerKey.generate().seed) as host:
+        yield Open(node, root, host)
+
+
+def query(root: Cid, query_id: int = 1) -> Query:
+    selection = Selection(root=root, path=(), scope=Scope.ALL, range_start=None, range_end=None)
+    return Query(query_id=query_id, selection=selection, cursor=0, price_per_gib_max=None, deal_id=None)
+
+
+# limits
+
+
+@trio_test
+async def test_a_session_beyond_the_limit_hears_why_and_when_to_come_back(tmp_path: Path) -> None:
+    async with provider(tmp_path, sessions_max=1) as shop:
+        first, second = await shop.call(), None
+        await first.hear(Hello)
+        second = await shop.call()
+        refused = await second.hear(Error)
+        assert (refused.code, refused.detail) == (ErrorCode.TOO_MANY_SESSIONS, "over all clients")
+        assert refused.retry_after_s
+        await first.say(Ping(nonce=7))
+        assert (await first.hear(Pong)).nonce == 7
+        (session,) = shop.node.sessions
+        await first.stream.close()
+        with trio.fail_after(PATIENCE_S):
+            await session.ended.wait()
+        third = await shop.call()
+        await third.hear(Hello)
+
+
+@trio_test
+async def test_queries_beyond_the_rate_are_refused_and_the_session_goes_on(tmp_path: Path) -> None:
+    async with provider(tmp_path, queries_per_minute=1) as shop:  # with a burst of ten
+        caller = await shop.call()
+        for n in range(10):
+            await caller.say(query(shop.root.cid, n))
+            assert await caller.hear(SignedQuote)
+        await caller.say(query(shop.root.cid, 10))
+        refused = await caller.hear(Refuse)
+        assert (refused.code, refused.query_id) == (ErrorCode.RATE_LIMITED, 10)
+        assert refused.retry_after_s == 60
+        await caller.say(Ping(nonce=1))
+        assert await caller.hear(Pong)
+
+
+# questions
+
+
+@trio_test
+async def test_what_is_not_here_is_refused_by_its_name(tmp_path: Path) -> None:
+    async with provider(tmp_path) as shop:
+        caller = await shop.call()
+        await caller.say(query(cid_of(RAW, b"elsewhere")))
+        refused = await caller.hear(Refuse)
+        assert (refused.code, refused.query_id) == (ErrorCode.NOT_FOUND, 1)
+
+
+@trio_test
+async def test_a_scope_that_is_not_served_is_refused(tmp_path: Path) -> None:
+    async with provider(tmp_path) as shop:
+        caller = await shop.call()
+        selection = Selection(root=shop.root.cid, path=(), scope=Scope.ENTITY, range_start=None, range_end=None)
+        await caller.say(dataclasses.replace(query(shop.root.cid), selection=selection))
+        assert (await caller.hear(Refuse)).code == ErrorCode.UNSUPPORTED_SCOPE
+
+
+@trio_test
+async def test_a_past_deal_nobody_knows_is_refused(tmp_path: Path) -> None:
+    async with provider(tmp_path) as shop:
+        caller = await shop.call()
+        await caller.say(dataclasses.replace(query(shop.root.cid), selection=None, deal_id=bytes(16)))
+        assert (await caller.hear(Refuse)).code == ErrorCode.DEAL_UNKNOWN
+
+
+class BrokenStore(MemoryBlockStore):
+    """A store on a disk that died."""
+
+    def root(self, cid: Cid) -> Root | None:
+        raise LocalProtocolError(ErrorCode.STORE_BROKEN, f"{SECRET_PATH}/blocks: Input/output error")
+
+
+@trio_test
+async def test_a_client_hears_that_we_are_broken_and_the_log_hears_how(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    async with provider(tmp_path) as shop, trio.open_nursery() as nursery:
+        theirs, ours = trio.testing.memory_stream_pair()
+        service = dataclasses.replace(shop.node.service, store=BrokenStore())
+        server = SessionServer(service, MemoryStream(ours), shop.host.peer_id, prefix=None)
+        nursery.start_soon(server.run)
+        caller = Caller(MemoryStream(theirs))
+        await caller.say(hello.ours(False), query(shop.root.cid))
+        refused = await caller.hear(Refuse)
+        assert (refused.code, refused.detail) == (ErrorCode.STORE_BROKEN, "")
+        await caller.stream.close()
+    errors = [entry.getMessage() for entry in caplog.records if entry.levelno == logging.ERROR]
+    assert any(SECRET_PATH in message for message in errors)
+
+
+class MemoryStream:
+    """A Trio stream as the pump wants one."""
+
+    def __init__(self, stream: trio.StapledStream[trio.abc.SendStream, trio.abc.ReceiveStream]) -> None:
+        self._stream = stream
+
+    async def send_all(self, data: bytes) -> None:
+        await self._stream.send_all(data)
+
+    async def receive_some(self, max_bytes: int) -> bytes:
+        return bytes(await self._stream.receive_some(max_bytes))
+
+    async def close(self) -> None:
+        await self._stream.send_eof()
+
+    async def reset(self) -> None:
+        await self._stream.aclose()
+
+
+# the end
+
+
+@trio_test
+async def test_a_provider_that_goes_tells_its_sessions(tmp_path: Path) -> None:
+    async with trio.open_nursery() as nursery:
+        callers: list[Caller] = []
+        said = trio.Event()
+
+        async def listen(caller: Caller) -> None:
+            assert (await caller.hear(Error)).code == ErrorCode.SHUTTING_DOWN
+            said.set()
+
+        async with open_host(PeerKey.generate().seed) as host:
+            async with provider(tmp_path) as shop:
+                callers.append(Caller(await host.dial(shop.node.addresses[0])))
+                await callers[0].say(hello.ours(False))
+                await callers[0].hear(Hello)
+                nursery.start_soon(listen, callers[0])
+            with trio.fail_after(PATIENCE_S):
+                await said.wait()
