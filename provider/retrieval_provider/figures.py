@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 
 from retrieval.deal.books import ProviderBooks
 from retrieval.deal.line import unpaid_total
+from retrieval.deal.sale import Sale
 
 from .settlement import claimable
 
@@ -39,9 +40,13 @@ def figures_of(books: ProviderBooks) -> Figures:
         earned=sum(line.best_amount for line, _ in lines),
         claimed=sum(channel.total_claimed for _, channel in lines),
         unclaimed=sum(claimable(line) for line, _ in lines),
-        at_risk=sum(max(0, sale.rate.owed(sale.sent_bytes) - sale.position.deal_amount) for sale in books.sales.values()),
+        at_risk=sum(_unpaid_price(sale) for sale in books.sales.values()),
         at_risk_bytes=unpaid_total(books.lines.values()),
         channels=len(lines),
         closing=sum(channel.closing for _, channel in lines),
         deals_open=len(books.sales),
     )
+
+
+def _unpaid_price(sale: Sale) -> int:
+    return max(0, sale.rate.owed(sale.sent_bytes + sale.presumed_bytes) - sale.position.deal_amount)
