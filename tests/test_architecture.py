@@ -34,6 +34,7 @@ ROWS: Final = (
         "retrieval.payment.evm",
         "retrieval.settings",
         "retrieval.store.car",
+        "retrieval.store.incoming",
         "retrieval.store.lmdb",
         "retrieval.transport",
     ),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -11,19 +12,23 @@ from interesting_sizes import INTERESTING_SIZES
 from retrieval.cid import RAW, Cid, cid_of
 from retrieval.errors import ErrorCode, LocalProtocolError
 from retrieval.store.blocks import BlockStore, MemoryBlockStore, Root
+from retrieval.store.incoming import LayeredBlockStore, SegmentFile
 from retrieval.store.lmdb import LmdbBlockStore
 
 BYTES_MAX = 16 << 20
 
 
-@pytest.fixture(params=["memory", "lmdb"])
+@pytest.fixture(params=["memory", "lmdb", "layered"])
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[BlockStore]:
     if request.param == "memory":
         yield MemoryBlockStore(bytes_max=BYTES_MAX)
         return
-    on_disk = LmdbBlockStore(tmp_path / "blocks", bytes_max=BYTES_MAX)
-    yield on_disk
-    on_disk.close()
+    with closing(LmdbBlockStore(tmp_path / "blocks", bytes_max=BYTES_MAX)) as on_disk:
+        if request.param == "lmdb":
+            yield on_disk
+            return
+        with closing(SegmentFile(tmp_path / "incoming.segment")) as incoming:
+            yield LayeredBlockStore(on_disk, incoming)
 
 
 def block(payload: bytes) -> tuple[Cid, bytes]:
