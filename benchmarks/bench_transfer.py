@@ -11,7 +11,7 @@ from benchmarks.pair import Fetched, Peer, Unavailable
 from benchmarks.peers import aiohttp_stream, iroh_blobs, kubo_bitswap, libp2p_stream
 from benchmarks.stages import measure_stages, stage_costs
 from benchmarks.workload import write_file
-from retrieval.units import GIB, MIB
+from retrieval.units import GIB, MIB, USD_DECIMALS
 
 PAID: Final = "paid"
 FREE: Final = "free"
@@ -19,6 +19,8 @@ EXPORTED: Final = "paid, exported to a file"
 TARGETS: Final = {FREE: 0.97, kubo_bitswap.LABEL: 7.0, iroh_blobs.LABEL: 4.0, libp2p_stream.LABEL: 1.5, aiohttp_stream.LABEL: None}
 """By what the paid retrieval is compared with."""
 ROOFLINE_TARGET: Final = 0.6
+GB: Final = 1_000_000_000
+USD: Final = 10**USD_DECIMALS
 
 
 def run(setting: Setting, sheet: Sheet) -> None:
@@ -74,7 +76,9 @@ def _write_down(sheet: Sheet, fetched: dict[str, list[Fetched]]) -> None:
         sheet.add(f"{label}: provider", [each.provider_cpu_s * GIB / each.n_bytes for each in fetches], "CPU s/GiB")
         sheet.add(f"{label}: client", [each.client_cpu_s * GIB / each.n_bytes for each in fetches], "CPU s/GiB")
     for label in (PAID, FREE):
+        sheet.add(f"{label}: longest stall", [each.stall_s for each in fetched[label]], "s")
         sheet.add(f"{label}: after the last byte", [each.afterwards_s for each in fetched[label]], "s")
+    sheet.add("paid: cost", [each.paid / USD / (each.n_bytes / GB) for each in fetched[PAID]], "USD/GB")
 
 
 def _rates(fetches: list[Fetched]) -> list[float]:

@@ -33,11 +33,14 @@ def run(setting: Setting, sheet: Sheet) -> None:
 
 def _on_loopback(setting: Setting, sheet: Sheet, client: Home, address: str, pages: list[str]) -> None:
     """Every round is a run: its percentiles are the samples."""
-    warm, cold = [], []
+    connect, warm, cold = [], [], []
     for _ in range(setting.runs):
         with start_worker("benchmarks.node_client", client.path) as worker:
-            warm.append([1000 * s for s in worker.ask(do="warm", roots=pages, address=address)["first_s"]])
+            answer = worker.ask(do="warm", roots=pages, address=address)
+            connect.append(1000 * answer["connect_s"])
+            warm.append([1000 * s for s in answer["first_s"]])
             cold.append([1000 * s for s in (_fetch(worker, page, address)["first_s"] for page in pages)])
+    sheet.add("connect", connect, "ms")
     for label, rounds, target in (("warm", warm, WARM_P95_MAX_MS), ("cold", cold, COLD_P95_MAX_MS)):
         sheet.add(f"{label} p95", [percentile(samples, 95) for samples in rounds], "ms", target=target)
         sheet.add(f"{label} median", [percentile(samples, 50) for samples in rounds], "ms")
@@ -46,16 +49,22 @@ def _on_loopback(setting: Setting, sheet: Sheet, client: Home, address: str, pag
 def _far_away(setting: Setting, sheet: Sheet, market: Market, provider: Provider, first: str, whole: str) -> None:
     client = market.new_client(provider)
     with open_proxy(provider.address, delay_s=DELAY_S) as far, start_worker("benchmarks.node_client", client.path) as worker:
-        fetches = [_fetch(worker, first, far) for _ in range(setting.runs)]
+        fetches = [_fetch(worker, first, far.address) for _ in range(setting.runs)]
         sheet.add("50 ms away, cold: first MiB verified and receipted", [each["ended_s"] for each in fetches], "s", target=FAR_FIRST_MAX_S)
         sheet.add("50 ms away, cold: first verified byte", [each["first_s"] for each in fetches], "s")
     narrow = open_proxy(provider.address, delay_s=DELAY_S, bits_per_s=LINK_BITS_PER_S)
     with narrow as link, start_worker("benchmarks.node_client", client.path) as worker:
-        fetches = [_fetch(worker, whole, link) for _ in range(setting.runs)]
+        fetches, overhead = [], []
+        for _ in range(setting.runs):
+            before = link.carried_bytes()
+            fetches.append(_fetch(worker, whole, link.address))
+            n_bytes = setting.workload.link_bytes
+            overhead.append(100 * (link.carried_bytes() - before - n_bytes) / n_bytes)
         steady = [each["steady_bytes"] / MIB / each["steady_s"] for each in fetches if each["steady_s"]]
         if steady:
             metric = "200 Mbit/s, 50 ms away: first to last verified byte against the link"
             sheet.add(metric, steady, "MiB/s", baseline=LINK_RATE, target=LINK_SHARE_MIN)
+        sheet.add("bytes on the wire beyond the file, both ways", overhead, "%")
         sheet.add("200 Mbit/s, 50 ms away, cold: total", [each["ended_s"] for each in fetches], "s")
 
 

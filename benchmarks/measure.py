@@ -27,6 +27,7 @@ MORE_IS_BETTER: Final = {
     "CPU s/MiB": False,
     "MiB": False,
     "%": False,
+    "USD/GB": False,
 }
 """Every unit a figure may have, and which way is better: a target is a floor where more is better, a ceiling elsewhere."""
 

@@ -8,6 +8,7 @@ import time
 from collections.abc import Awaitable, Callable
 from contextlib import closing
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from typing import Final
 
@@ -49,13 +50,13 @@ async def fetch(home: Home, root: str, address: str, out: str | None) -> Json:
     last_s = arrived[-1][0] if out is None else ended
     # A file of more than one block begins with a node that names the others: content comes with the first byte behind it.
     first_s, first_bytes = arrived[0] if len(arrived) == 1 or arrived[0][1] > NODE_BYTES_MAX else arrived[1]
-    steady_bytes = arrived[-1][1] - first_bytes
     return {
         "n_bytes": got.bytes,
         "seconds": last_s,
         "first_s": first_s,
-        "steady_bytes": steady_bytes,
+        "steady_bytes": arrived[-1][1] - first_bytes,
         "steady_s": arrived[-1][0] - first_s,
+        "stall_s": max((later - earlier for (earlier, _), (later, _) in pairwise(arrived)), default=0.0),
         "afterwards_s": ended - last_s,
         "ended_s": ended,
         "paid": got.paid,
@@ -82,11 +83,13 @@ async def warm(home: Home, roots: list[str], address: str) -> Json:
                     store=store.put_many,
                     clock=clock,
                 )
+                began = clock()
                 async with conversing as conversation:
+                    connect_s = clock() - began
                     for root in roots:
                         bought.append(await buy(conversation, provider.peer_id, Source.parse(root), clock=clock, wallet=wallet))
                 nursery.cancel_scope.cancel()
-    return {"first_s": [each.first_s for each in bought[1:]]}
+    return {"connect_s": connect_s, "first_s": [each.first_s for each in bought[1:]]}
 
 
 def main() -> None:

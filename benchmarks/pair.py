@@ -21,6 +21,10 @@ class Fetched:
     """To the first byte of content; None where the peer does not say."""
     provider_cpu_s: float
     client_cpu_s: float
+    stall_s: float = 0.0
+    """The longest time without a verified block, where the peer says so."""
+    paid: int = 0
+    """In the token's smallest unit."""
     afterwards_s: float = 0.0
     """What the peer still did afterwards to be sure: last words, the final sync."""
 
@@ -56,6 +60,8 @@ class WorkerPair:
                 n_bytes=answer["n_bytes"],
                 seconds=answer["seconds"],
                 first_s=answer["first_s"],
+                stall_s=answer.get("stall_s", 0.0),
+                paid=answer.get("paid", 0),
                 afterwards_s=answer.get("afterwards_s", 0.0),
                 provider_cpu_s=cpu_seconds(self._provider_pid) - provider_before,
                 client_cpu_s=cpu_seconds(client.pid) - client_before,

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import sys
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from typing import Final
 
 import trio
 
-from benchmarks.processes import say, start_worker
+from benchmarks.processes import Worker, say, start_worker
 from retrieval.units import KIB, MIB
 
 READ_BYTES: Final = 16 * KIB
@@ -25,18 +25,32 @@ ON_THE_WAY_MAX: Final = 8 * MIB
 MBIT: Final = 1_000_000
 
 
+class Proxy:
+    """A running proxy."""
+
+    def __init__(self, address: str, worker: Worker) -> None:
+        self.address: Final = address
+        """What to dial instead."""
+        self._worker: Final = worker
+
+    def carried_bytes(self) -> int:
+        """What went through it so far, both ways."""
+        return int(self._worker.ask()["carried_bytes"])
+
+
 @contextmanager
-def open_proxy(address: str, *, delay_s: float, bits_per_s: int | None = None) -> Iterator[str]:
-    """A proxy before a ``/ip4/…/tcp/…`` multiaddr while the block runs; gives the address to dial instead."""
+def open_proxy(address: str, *, delay_s: float, bits_per_s: int | None = None) -> Iterator[Proxy]:
+    """A proxy before a ``/ip4/…/tcp/…`` multiaddr while the block runs."""
     _, family, host, kind, port, *rest = address.split("/")
     with start_worker(__name__, host, port, str(delay_s), str(bits_per_s or 0)) as worker:
-        yield "/".join(("", family, "127.0.0.1", kind, str(worker.ready["port"]), *rest))
+        yield Proxy("/".join(("", family, "127.0.0.1", kind, str(worker.ready["port"]), *rest)), worker)
 
 
 class Path:
     """One direction."""
 
-    def __init__(self, *, delay_s: float, bits_per_s: int | None) -> None:
+    def __init__(self, *, delay_s: float, bits_per_s: int | None, count: Callable[[int], None]) -> None:
+        self._count: Final = count
         self._delay_s: Final = delay_s
         self._bytes_per_s: Final = None if bits_per_s is None else bits_per_s / 8
         self._on_the_way: deque[tuple[float, bytes]] = deque()
@@ -78,6 +92,7 @@ class Path:
                 await target.send_eof()
                 return
             await target.send_all(data)
+            self._count(len(data))
             self._n_bytes -= len(data)
             self._changed.set()
 
@@ -86,26 +101,40 @@ class Path:
         await self._changed.wait()
 
 
-async def pass_on(host: str, port: int, delay_s: float, bits_per_s: int | None, near: trio.SocketStream) -> None:
-    """One connection, both ways. The far side is reached at once: the delay is in what is said."""
-    async with near, await trio.open_tcp_stream(host, port) as far, trio.open_nursery() as nursery:
-        for source, target in ((near, far), (far, near)):
-            nursery.start_soon(Path(delay_s=delay_s, bits_per_s=bits_per_s).carry, source, target)
+class Link:
+    """The path to one place, for any number of connections. ``carried_bytes`` counts all of them, both ways."""
+
+    def __init__(self, host: str, port: int, *, delay_s: float, bits_per_s: int | None) -> None:
+        self._host: Final = host
+        self._port: Final = port
+        self._delay_s: Final = delay_s
+        self._bits_per_s: Final = bits_per_s
+        self.carried_bytes = 0
+
+    async def pass_on(self, near: trio.SocketStream) -> None:
+        """One connection, both ways. The far side is reached at once: the delay is in what is said."""
+        async with near, await trio.open_tcp_stream(self._host, self._port) as far, trio.open_nursery() as nursery:
+            for source, target in ((near, far), (far, near)):
+                path = Path(delay_s=self._delay_s, bits_per_s=self._bits_per_s, count=self._count)
+                nursery.start_soon(path.carry, source, target)
+
+    def _count(self, n_bytes: int) -> None:
+        self.carried_bytes += n_bytes
 
 
-async def serve(host: str, port: int, delay_s: float, bits_per_s: int | None) -> None:
+async def serve(link: Link) -> None:
     async with trio.open_nursery() as nursery:
-        (listener,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
-        nursery.start_soon(trio.serve_listeners, partial(pass_on, host, port, delay_s, bits_per_s), [listener])
+        (listener,) = await nursery.start(partial(trio.serve_tcp, link.pass_on, 0, host="127.0.0.1"))
         say(port=listener.socket.getsockname()[1])
-        await trio.to_thread.run_sync(sys.stdin.read)
+        while await trio.to_thread.run_sync(sys.stdin.readline):
+            say(carried_bytes=link.carried_bytes)
         nursery.cancel_scope.cancel()
 
 
 def main() -> None:
     match sys.argv[1:]:
         case [host, port, delay_s, bits_per_s]:
-            trio.run(serve, host, int(port), float(delay_s), int(bits_per_s) or None)
+            trio.run(serve, Link(host, int(port), delay_s=float(delay_s), bits_per_s=int(bits_per_s) or None))
         case _:
             sys.exit(__doc__)
 

@@ -8,7 +8,7 @@ from functools import partial
 import pytest
 import trio
 
-from benchmarks.proxy import MBIT, pass_on
+from benchmarks.proxy import MBIT, Link
 from retrieval.units import KIB
 
 CONTENT = random.Random(1).randbytes(700 * KIB)
@@ -26,16 +26,15 @@ def test_both_directions_carry_every_byte_and_their_ends(delay_s: float, bits_pe
             (far,) = await nursery.start(partial(trio.serve_tcp, echo, 0, host="127.0.0.1"))
             far_port = far.socket.getsockname()[1]
 
-            async def through(near: trio.SocketStream) -> None:
-                await pass_on("127.0.0.1", far_port, delay_s, bits_per_s, near)
-
-            (listener,) = await nursery.start(partial(trio.serve_tcp, through, 0, host="127.0.0.1"))
+            link = Link("127.0.0.1", far_port, delay_s=delay_s, bits_per_s=bits_per_s)
+            (listener,) = await nursery.start(partial(trio.serve_tcp, link.pass_on, 0, host="127.0.0.1"))
             stream = await trio.open_tcp_stream("127.0.0.1", listener.socket.getsockname()[1])
             async with stream:
                 await stream.send_all(CONTENT)
                 await stream.send_eof()
                 received = b"".join([data async for data in stream])
             nursery.cancel_scope.cancel()
+        assert link.carried_bytes == 2 * len(CONTENT)
         return received
 
     assert trio.run(main) == CONTENT
