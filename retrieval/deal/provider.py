@@ -25,7 +25,7 @@ from retrieval.deal.step import NOTHING, Step
 from retrieval.deal.till import Till
 from retrieval.errors import ErrorCode, LocalProtocolError, RemoteProtocolError, RetrievalError
 from retrieval.identity import PeerId, verify_peer
-from retrieval.payment.channel import ChannelConfig, ChannelId, SessionKey, check_config, verify_session_key
+from retrieval.payment.channel import ChannelConfig, ChannelId, SessionKey, check_config, check_credit, check_deposit, verify_session_key
 from retrieval.units import KIB, floor_div
 from retrieval.wire import shape
 from retrieval.wire.framing import Block
@@ -243,11 +243,6 @@ class ProviderSession:
         present = self._presents.pop(channel_id)
         books = self._books
         assert books.channel_terms is not None
-        if withdraw_at:
-            return self._refusal(RemoteProtocolError(ErrorCode.CHANNEL_CLOSING, "its withdrawal has begun on chain"), channel_id=channel_id)
-        if balance == 0 or balance < books.channel_terms.deposit_min:
-            detail = f"the contract holds {balance} for it, the least is {max(1, books.channel_terms.deposit_min)}"
-            return self._refusal(RemoteProtocolError(ErrorCode.CHANNEL_UNFUNDED, detail), channel_id=channel_id)
         channel = ChannelRecord(
             config=present.config,
             chain_id=books.channel_terms.chain_id,
@@ -256,10 +251,16 @@ class ProviderSession:
             session_key=present.session_key,
             balance=balance,
             total_claimed=total_claimed,
-            closing=False,
-            withdraw_at=0,
+            closing=withdraw_at > 0,
+            withdraw_at=withdraw_at,
             address="",
         )
+        try:
+            check_deposit(books.channel_terms, balance=balance, withdraw_pending=channel.closing)
+        except RemoteProtocolError as error:
+            refusal = self._refusal(error, channel_id=channel_id)
+            # Of a channel that we sell on already, what the chain says counts from now on. Of another we keep nothing.
+            return (books.channel_seen(channel_id, channel, now) if channel_id in books.lines else NOTHING) + refusal
         step = books.channel_seen(channel_id, channel, now)
         known = books.line(channel_id).known()
         assert known is not None
@@ -314,11 +315,8 @@ class ProviderSession:
             expires_ms=int(offered.expires_at * 1000),
         )
         sale = Sale(deal, agreed, line, start=SaleState.ACCEPTED)
-        if not sale.rate.is_free and line.credit < sale.price_of_window():
-            detail = (
-                f"{max(0, line.credit)} of {line.channel.balance if line.channel else 0} is free, a window costs {sale.price_of_window()}"
-            )
-            raise RemoteProtocolError(ErrorCode.CHANNEL_UNFUNDED, detail)
+        if not sale.rate.is_free:
+            check_credit(line.credit, sale.price_of_window())
         sale.set_out(0, now)
         books.quotes.pop(quote_digest(offered.signed.body), None)
         books.add(sale)
