@@ -8,10 +8,10 @@ from __future__ import annotations
 from types import TracebackType
 from typing import Final
 
-from rich.console import RenderableType
+from rich.console import Group
 from rich.live import Live
 
-from retrieval.console.screen import Console, screen_for
+from retrieval.console.screen import Console, View, screen_for
 
 
 class LiveView:
@@ -33,9 +33,7 @@ class LiveView:
         if self._live:
             self._live.stop()
 
-    def show(self, *parts: RenderableType) -> None:
+    def show(self, *parts: View) -> None:
         """Draw these parts, one below the other, in place of what was drawn before."""
         if self._live:
-            from rich.console import Group
-
             self._live.update(Group(*parts), refresh=True)
