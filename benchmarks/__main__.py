@@ -12,6 +12,7 @@ from typing import Final, Protocol, cast
 
 from benchmarks import machine, results
 from benchmarks.measure import Setting, Sheet
+from benchmarks.processes import WorkerFailed
 from benchmarks.report import page
 from benchmarks.workload import FULL, TINY
 
@@ -33,7 +34,7 @@ def load(name: str) -> Benchmark:
 
 
 def measure(name: str, *, runs: int | None, tiny: bool, with_peers: bool) -> Sheet:
-    """Run one benchmark in a folder that is gone afterwards."""
+    """Run one benchmark in a folder that is gone afterwards. Raises ``WorkerFailed``."""
     benchmark, sheet = load(name), Sheet(name)
     print(f"{name}: {(benchmark.__doc__ or '').splitlines()[0]}", file=sys.stderr, flush=True)
     with tempfile.TemporaryDirectory(prefix="benchmark-") as folder:
@@ -65,7 +66,13 @@ def main() -> int:
         parser.error("only compare takes files")
     taken, about = datetime.now(UTC).isoformat(timespec="seconds"), machine.describe()
     names = NAMES if asked.name == "all" else (asked.name,)
-    sheets = [measure(name, runs=asked.runs, tiny=asked.tiny, with_peers=not asked.no_peers) for name in names]
+    sheets, status = [], 0
+    for name in names:
+        try:
+            sheets.append(measure(name, runs=asked.runs, tiny=asked.tiny, with_peers=not asked.no_peers))
+        except WorkerFailed as failure:  # what the others measure is worth keeping
+            print(failure, file=sys.stderr)
+            status = 1
     found = results.gathered(
         sheets,
         taken=taken,
@@ -80,7 +87,7 @@ def main() -> int:
     if asked.html:
         asked.html.parent.mkdir(parents=True, exist_ok=True)
         asked.html.write_text(page(found))
-    return 0
+    return status
 
 
 if __name__ == "__main__":

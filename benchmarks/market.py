@@ -32,7 +32,13 @@ if TYPE_CHECKING:
 DEPOSIT: Final = 90_000_000  # of the 100 test dollars a new wallet is given
 STORE_BYTES_MAX: Final = 16 * GIB
 FREE: Final = {"price.default": "0 USD/GiB"}
-CROWD: Final = {"serve.sessions_max": 1000, "serve.sessions_per_prefix_max": 1000, "serve.queries_per_minute": 1_000_000}
+CROWD: Final = {
+    "serve.sessions_max": 1000,
+    "serve.sessions_per_prefix_max": 1000,
+    "serve.queries_per_minute": 1_000_000,
+    "serve.queries_per_minute_prefix": 1_000_000,
+    "serve.queries_per_minute_total": 1_000_000,
+}
 """Limits that a benchmark's clients, all of one address, would otherwise meet."""
 
 
