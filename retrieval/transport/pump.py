@@ -231,8 +231,9 @@ class Pump:
 
     async def _write(self, data: bytes) -> None:
         self._is_torn = True
-        error: RetrievalError | None = RemoteProtocolError(ErrorCode.TRANSFER_STALLED, f"it made no room for {SEND_DUE_S:.0f} s")
-        with trio.CancelScope(deadline=trio.current_time() + SEND_DUE_S) as self._sending:
+        due_s = FAREWELL_S if self._machine.is_over else SEND_DUE_S
+        error: RetrievalError | None = RemoteProtocolError(ErrorCode.TRANSFER_STALLED, f"it made no room for {due_s:.0f} s")
+        with trio.CancelScope(deadline=trio.current_time() + due_s) as self._sending:
             try:
                 await self._stream.send_all(data)
                 self._is_torn, error = False, None
