@@ -246,6 +246,5 @@ class ProviderBooks:
         if before == channel:
             return NOTHING
         line.channel = channel
-        self.channel_of_peer[channel.session_key.peer_id] = channel_id
         moved = postings.chain_moved(channel_id, before, channel, promised=line.best_amount, reserved=line.reserved, now_ms=int(now * 1000))
         return Step(records=tuple(moved))

@@ -261,6 +261,7 @@ class ProviderSession:
             refusal = self._refusal(error, channel_id=channel_id)
             # Of a channel that we sell on already, what the chain says counts from now on. Of another we keep nothing.
             return (books.channel_seen(channel_id, channel, now) if channel_id in books.lines else NOTHING) + refusal
+        books.channel_of_peer[self._peer] = channel_id
         step = books.channel_seen(channel_id, channel, now)
         known = books.line(channel_id).known()
         assert known is not None

@@ -7,7 +7,7 @@ import io
 import random
 
 import pytest
-from pair import START, Pair, Prices
+from pair import CHAIN_ID, CONTRACT, START, Pair, Prices
 from test_hostile_client import codes, payment_for, say, taken_window
 from test_pair import SMALL, add
 
@@ -27,6 +27,7 @@ from retrieval.deal.step import NOTHING, Step
 from retrieval.errors import ErrorCode
 from retrieval.identity import PeerKey
 from retrieval.ledger.transfers import open_reservations
+from retrieval.payment.channel import channel_id
 from retrieval.store.blocks import Root
 from retrieval.units import KIB, MIB
 from retrieval.wire import shape
@@ -238,6 +239,24 @@ def test_a_balance_that_falls_below_what_is_reserved_breaks_nothing(pair: Pair) 
     pair.serve()
     pair.cut()
     check(pair.provider.storage)
+
+
+def test_a_quote_names_the_channel_that_was_presented_last(pair: Pair) -> None:
+    """Neither a repeat nor a look at another channel's chain state is a choice of the client's."""
+    root = add(pair, 64 * KIB)
+    first = pair.channel_id
+    pair.config = dataclasses.replace(pair.config, salt=b"\x02" * 32)
+    pair.channel_id = channel_id(pair.config, CHAIN_ID, CONTRACT)
+    pair.provider.deposits[pair.channel_id] = 5_000
+    pair.present()
+    books, line = pair.provider.books, pair.provider.books.lines[first]
+    assert line.channel is not None
+    pair.provider.commit(books.channel_seen(first, dataclasses.replace(line.channel, balance=30_000), pair.now), pair.now)
+    query_id = pair.query(root.cid)
+    quote = pair.client_session._asked[query_id].quote
+    assert quote is not None
+    assert quote.channel is not None
+    assert quote.channel.channel_id == pair.channel_id
 
 
 # what strangers can make us remember
