@@ -2,6 +2,7 @@
 
 A ``Cid`` is the binary CID as it stands in blocks and on the wire (multiformats/cid: a CIDv0 is a bare sha2-256 multihash, a CIDv1
 is ``0x01 ‖ codec ‖ multihash``). Loops use the C core through ``parts``; what people type and read goes through ``multiformats``.
+Payloads are held against their CIDs by the C core too, but for BLAKE3, which goes through ``blake3``.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from dataclasses import dataclass
 from typing import Final, NewType
 
 from retrieval import _native
+from retrieval._native import BlockStatus
 from retrieval.errors import ErrorCode, RemoteProtocolError
 
 Cid = NewType("Cid", bytes)
@@ -21,7 +23,9 @@ DAG_CBOR: Final = 0x71
 DAG_JSON: Final = 0x0129
 IDENTITY: Final = 0x00
 SHA2_256: Final = 0x12
+BLAKE3: Final = 0x1E
 
+BLAKE3_SIZE: Final = 32  # bytes; the hash has digests of any length, and this is the one that CIDs carry
 CID_SIZE_MAX: Final = 128  # bytes; a sha2-512 CIDv1 needs 68, an inlined identity block rarely more
 CID_TEXT_MAX: Final = 512  # characters
 
@@ -50,6 +54,22 @@ def parts(cid: bytes) -> CidParts:
 def cid_of(codec: int, payload: bytes | memoryview) -> Cid:
     """The CIDv1 of a block under sha2-256."""
     return Cid(_PREFIX[codec] + hashlib.sha256(payload).digest())
+
+
+def verify(cid: bytes, payload: bytes | memoryview) -> BlockStatus:
+    """Whether a payload is what its CID says: under sha2-256 or BLAKE3 with all their 32 bytes, or identity."""
+    status = BlockStatus(_native.verify_block(cid, payload))
+    return verify_blake3(cid, payload) if status is BlockStatus.UNSUPPORTED_HASH else status
+
+
+def verify_blake3(cid: bytes, payload: bytes | memoryview) -> BlockStatus:
+    """What ``verify`` says of a block that the C core finds to be under an ``UNSUPPORTED_HASH``."""
+    fields = parts(cid)
+    if fields.hash_code != BLAKE3 or len(fields.digest) != BLAKE3_SIZE:
+        return BlockStatus.UNSUPPORTED_HASH
+    from blake3 import blake3
+
+    return BlockStatus.OK if blake3(payload).digest() == fields.digest else BlockStatus.CORRUPT
 
 
 def is_identity(cid: bytes) -> bool:

@@ -47,6 +47,7 @@ DEVCHAIN: Final = "retrieval.devchain"
 DOORS: Final[dict[str, tuple[str, ...]]] = {
     "Crypto": ("retrieval.identity",),
     "aiohttp": ("retrieval.transport.http", "retrieval_client.web", "retrieval_provider.web"),
+    "blake3": ("retrieval.cid",),
     "cbor2": ("retrieval.wire.cbor",),
     "click": ("retrieval.console", "retrieval_client", "retrieval_provider"),
     "coincurve": ("retrieval.identity",),

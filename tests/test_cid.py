@@ -8,9 +8,17 @@ from hypothesis import strategies as st
 from multiformats import CID
 from refusals import may_refuse
 
-from retrieval.cid import DAG_PB, IDENTITY, RAW, SHA2_256, Cid, cid_of, format_cid, is_identity, parse_cid, parts
+from retrieval._native import BlockStatus
+from retrieval.cid import DAG_PB, IDENTITY, RAW, SHA2_256, Cid, cid_of, format_cid, is_identity, parse_cid, parts, verify
 from retrieval.errors import ErrorCode, RemoteProtocolError
 
+BLAKE3_OF = {
+    0: "af1349b9f5f9a1a6a0404dea36dcc9499bcb25c9adc112b7cc9a93cae41f3262",
+    1: "2d3adedff11b61f14c886e35afa036736dcd87a74d27b5c1510225d0f592e213",
+    1024: "42214739f095a406f3fc83deb889744ac00df831c10daa55189b5d121c855af7",
+    1025: "d00278ae47eb27b34faecf67b4fe263f82d5412916c1ffd97c8cb7fb814b8444",
+}
+"""Of inputs of some lengths that count up modulo 251: BLAKE3's own test_vectors.json. One more byte than 1024 begins a tree."""
 EMPTY_FILE = "bafkreihdwdcefgh4dqkjv67uzcmw7ojee6xedzdetojuzjevtenxquvyku"
 
 cids = st.one_of(
@@ -87,3 +95,24 @@ def test_names_of_foreign_fixtures_are_the_cids_of_their_content() -> None:
         assert parts(cid).hash_code == SHA2_256
         assert cid == cid_of(DAG_PB, path.read_bytes())
         assert base64.b32decode(path.stem[1:].upper() + "=" * (-len(path.stem[1:]) % 8)) == cid
+
+
+@pytest.mark.parametrize("size", BLAKE3_OF)
+def test_a_payload_is_held_against_its_blake3_digest(size: int) -> None:
+    payload, digest = bytes(at % 251 for at in range(size)), bytes.fromhex(BLAKE3_OF[size])
+    assert verify(b"\x01\x55\x1e\x20" + digest, payload) is BlockStatus.OK
+    assert verify(b"\x01\x55\x1e\x20" + digest, memoryview(payload + b"!")) is BlockStatus.CORRUPT
+
+
+@given(cids)
+def test_a_payload_is_what_its_cid_says_or_is_not(cid: Cid) -> None:
+    assert verify(cid, b"another payload") is BlockStatus.CORRUPT
+    if is_identity(cid):
+        assert verify(cid, parts(cid).digest) is BlockStatus.OK
+
+
+def test_a_truncated_digest_or_another_hash_cannot_be_verified() -> None:
+    digest = bytes.fromhex(BLAKE3_OF[0])
+    for multihash in (b"\x1e\x10" + digest[:16], b"\x1e\x21" + digest + b"\x26", b"\x13\x20" + digest):
+        assert verify(b"\x01\x55" + multihash, b"") is BlockStatus.UNSUPPORTED_HASH
+    assert verify(b"\x01\x55\x1e", b"") is BlockStatus.MALFORMED

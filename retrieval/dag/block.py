@@ -1,6 +1,6 @@
 """A block of a DAG as its CID announces it, and where its payload is: in the store or in the CID itself.
 
-Only raw and dag-pb blocks under sha2-256, or carried inline by an identity CID, can be walked; anything else is refused with
+Only raw and dag-pb blocks under sha2-256 or BLAKE3, or carried inline by an identity CID, can be walked; anything else is refused with
 ``RemoteProtocolError(unsupported_codec)`` before somebody pays for it.
 """
 
@@ -9,7 +9,7 @@ from __future__ import annotations
 from enum import Enum
 from typing import Final
 
-from retrieval.cid import DAG_PB, IDENTITY, RAW, SHA2_256, Cid, format_cid, parts
+from retrieval.cid import BLAKE3, DAG_PB, IDENTITY, RAW, SHA2_256, Cid, format_cid, parts
 from retrieval.errors import ErrorCode, LocalProtocolError, RemoteProtocolError
 from retrieval.store.blocks import BlockStore
 
@@ -40,7 +40,7 @@ def kind_of(cid: Cid) -> BlockKind:
         raise RemoteProtocolError(ErrorCode.UNSUPPORTED_CODEC, f"codec 0x{fields.codec:x}")
     if fields.hash_code == IDENTITY:
         return BlockKind.INLINE_LEAF if fields.codec == RAW else BlockKind.INLINE_NODE
-    if fields.hash_code == SHA2_256 and len(fields.digest) == 32:
+    if fields.hash_code in (SHA2_256, BLAKE3) and len(fields.digest) == 32:
         return BlockKind.LEAF if fields.codec == RAW else BlockKind.NODE
     raise RemoteProtocolError(ErrorCode.UNSUPPORTED_CODEC, f"hash 0x{fields.hash_code:x} of {len(fields.digest)} bytes")
 

@@ -6,12 +6,12 @@ only ``RemoteProtocolError``: ``malformed_car``, or ``unsupported_codec`` for a 
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Iterator
 from typing import BinaryIO, Final
 
 from retrieval import _native
-from retrieval.cid import CID_SIZE_MAX, IDENTITY, SHA2_256, Cid, format_cid, is_identity
+from retrieval._native import BlockStatus
+from retrieval.cid import CID_SIZE_MAX, Cid, format_cid, is_identity, verify
 from retrieval.errors import ErrorCode, RemoteProtocolError
 from retrieval.store.batch import BatchWriter
 from retrieval.store.blocks import BlockStore
@@ -152,16 +152,13 @@ def _verified(section: bytes) -> tuple[Cid, bytes]:
         _, _, hash_code, digest_start, end = _native.parse_cid(section, 0)
     except ValueError as error:
         raise _malformed(f"the CID of a block: {error}") from error
-    cid, payload, digest = Cid(section[:end]), section[end:], section[digest_start:end]
+    cid, payload = Cid(section[:end]), section[end:]
     if len(payload) > BLOCK_SIZE_MAX:
         raise _malformed(f"a block has {len(payload)} bytes")
-    if hash_code == SHA2_256:
-        actual = hashlib.sha256(payload).digest()
-    elif hash_code == IDENTITY:
-        actual = payload
-    else:
-        raise RemoteProtocolError(ErrorCode.UNSUPPORTED_CODEC, f"a block under hash 0x{hash_code:x}")
-    if actual != digest:
+    status = verify(cid, payload)
+    if status is BlockStatus.UNSUPPORTED_HASH:
+        raise RemoteProtocolError(ErrorCode.UNSUPPORTED_CODEC, f"a block under hash 0x{hash_code:x} of {end - digest_start} bytes")
+    if status is not BlockStatus.OK:
         raise _malformed(f"the block {format_cid(cid)} does not have the hash in its CID")
     return cid, payload
 

@@ -124,10 +124,10 @@ order: ``quote_unknown``, ``quote_expired``, ``too_many_deals``, ``invalid_curso
 ``channel_closing``, ``debt_outstanding``, and ``channel_unfunded`` when what the deposit still covers does not pay for the first window.
 
 Then blocks come, those of several deals in turns. ``index`` counts the blocks of the deal from 0, behind ``quote.cursor``. The client
-checks each: that the payload has the CID's digest (sha2-256, all 32 bytes), that index and CID are the next in order, that the deal stays
-within ``n_bytes`` and ``n_blocks``. The first that fails ends the deal: the client pays for what it verified before and sends Cancel.
-Blocks of deals that are not open are ignored; some may be on their way after Cancel. Pause and Resume hold the blocks of a deal, not its
-payments.
+checks each: that the payload has the CID's digest (sha2-256 or BLAKE3, all 32 bytes), that index and CID are the next in order, that the
+deal stays within ``n_bytes`` and ``n_blocks``. The first that fails ends the deal: the client pays for what it verified before and sends
+Cancel. Blocks of deals that are not open are ignored; some may be on their way after Cancel. Pause and Resume hold the blocks of a deal,
+not its payments.
 
 Windows
 =======

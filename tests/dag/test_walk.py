@@ -3,6 +3,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+from blake3 import blake3
 from content import content, make
 from dag_builder import Builder, identity
 from foreign import fixtures
@@ -164,6 +165,14 @@ def test_a_path_below_a_plain_dag_pb_node_is_not_found() -> None:
 
 def test_other_scopes_are_refused() -> None:
     assert code_of(MemoryBlockStore(), cid_of(RAW, b""), (), Scope.ENTITY) is ErrorCode.UNSUPPORTED_SCOPE
+
+
+def test_blocks_under_blake3_are_followed_like_any_other() -> None:
+    dag = Builder()
+    leaf = Cid(b"\x01\x55\x1e\x20" + blake3(b"leaf").digest())
+    dag.store.put_many([(leaf, b"leaf")])
+    root = dag.node(None, leaf)
+    assert order(dag.store, root) == [root, leaf]
 
 
 def test_codecs_and_hashes_that_cannot_be_followed_are_refused() -> None:

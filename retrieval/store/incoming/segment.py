@@ -18,9 +18,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from retrieval import _native
 from retrieval._native import BlockStatus
-from retrieval.cid import CID_SIZE_MAX, Cid
+from retrieval.cid import CID_SIZE_MAX, Cid, verify
 from retrieval.home import file_error
 from retrieval.units import MIB
 from retrieval.wire.messages import BLOCK_SIZE_MAX
@@ -144,7 +143,7 @@ class SegmentFile:
             if payload_size > BLOCK_SIZE_MAX:
                 break
             payload = os.pread(self._file, payload_size, place.offset)
-            if len(payload) < payload_size or _native.verify_block(cid, payload) != BlockStatus.OK:
+            if len(payload) < payload_size or verify(cid, payload) is not BlockStatus.OK:
                 break
             self._places[cid] = place
             self._live_bytes += payload_size
