@@ -56,8 +56,8 @@ static void write_digest(const struct lane *lane, uint8_t out[RMN_SHA256_SIZE])
     }
 }
 
-/* Moves some of the open lanes on, as many as the best width for n_open takes, by as many blocks as the shortest of them has in a row. Lanes
- * that nothing fills read what the first one reads, for nothing. */
+/* Moves some of the open lanes on, as many as the best width for n_open takes, by as many blocks as the shortest of them has in a row.
+ * Lanes that nothing fills read what the first one reads, for nothing. */
 static void compress(const struct rmn_sha256_width *width, struct lane *const lanes[], size_t n_open)
 {
     uint32_t *states[RMN_SHA256_LANES_MAX] = {0};

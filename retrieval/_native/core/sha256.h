@@ -11,8 +11,8 @@
 /* Which code compresses. The caller asks once what is usable and says its choice in every call: the core keeps no state. Any kernel gives
  * the same digests. They stand from slow to fast for a batch, so that the last usable one is the one to take.
  *
- * Figures are GB/s on a core of an Emerald Rapids at 2.96 GHz, where OpenSSL does 1.45, and 0.43 when it is told that there
- * is no SHA-NI. */
+ * Figures are GB/s on a core of an Emerald Rapids at 2.96 GHz, where OpenSSL does 1.45, and 0.43 when it is told that there is no
+ * SHA-NI. */
 enum rmn_sha256_kernel {
     /* 0.24. The reference, and what firmware runs. */
     RMN_SHA256_PLAIN = 0,

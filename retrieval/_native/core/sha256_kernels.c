@@ -14,8 +14,8 @@ struct kernel {
     struct rmn_sha256_width widths[RMN_SHA256_WIDTHS_MAX];
 };
 
-/* n_least is where one way overtakes the next, measured on an Emerald Rapids core. There sixteen lanes move 3.25 GB/s and eight 2.46, filled
- * or not, four messages in SHA-NI 1.97, two 1.93, one 1.46, and the plain loop 0.24. */
+/* n_least is where one way overtakes the next, measured on an Emerald Rapids core. There sixteen lanes move 3.25 GB/s and eight 2.46,
+ * filled or not, four messages in SHA-NI 1.97, two 1.93, one 1.46, and the plain loop 0.24. */
 static const struct kernel kernels[RMN_SHA256_N_KERNELS] = {
     [RMN_SHA256_PLAIN] = {"plain", 0, {{1, 1, rmn_sha256_plain}}},
 #if RMN_SHA256_HAVE_ARMV8
