@@ -14,10 +14,13 @@ from typing import Final
 import trio
 
 from retrieval.deal import fold, postings
-from retrieval.deal.records import ChannelRecord, DealRecord, LineRecord, Outcome, OutcomeRecord, ReceiptRecord, record
+from retrieval.deal.ending import ended
+from retrieval.deal.records import ChannelRecord, DealRecord, LineRecord, Outcome, ReceiptRecord
+from retrieval.deal.sale import position_of
 from retrieval.deal.spending import SpendingLine
 from retrieval.deal.states import PURCHASE, Lifecycle, PurchaseEvent, PurchaseState
-from retrieval.errors import DETAIL_MAX, ErrorCode, LocalProtocolError
+from retrieval.deal.terms import Position
+from retrieval.errors import ErrorCode, LocalProtocolError
 from retrieval.home import Home, read_secret
 from retrieval.identity import EvmAddress, EvmKey, PeerId, PeerKey
 from retrieval.ledger.journal import Journal, Record
@@ -179,17 +182,10 @@ class Wallet:
         """End a deal that was cut off and cannot be taken up again, where its last receipt left it."""
         Lifecycle(PURCHASE, PurchaseState.INTERRUPTED).advance(PurchaseEvent.EXPIRED)
         last = Receipt.decode(open_deal.receipt.receipt.body) if open_deal.receipt is not None else None
-        ended = OutcomeRecord(
-            outcome=Outcome.FAILED,
-            code=code,
-            n_bytes=last.n_bytes if last else 0,
-            n_blocks=last.n_blocks if last else 0,
-            amount=last.deal_amount if last else 0,
-            detail=detail[:DETAIL_MAX],
-            ended_ms=int(now * 1000),
-        )
+        position = position_of(last) if last is not None else Position()
+        step = ended(open_deal.deal_id, Outcome.FAILED, position, now, code=code, detail=detail, done=None)
         self.line(open_deal.deal.line_key).purchases.pop(open_deal.deal_id, None)
-        self._write([record(open_deal.deal_id, ended)], now)
+        self._write(step.records, now)
 
     # inside
 

@@ -8,23 +8,21 @@ from itertools import islice
 from typing import Final
 
 from retrieval.deal import postings
-from retrieval.deal.events import DealEnded
+from retrieval.deal.ending import ended
 from retrieval.deal.line import CreditLine
 from retrieval.deal.records import (
     ChannelRecord,
     DealRecord,
     LineRecord,
     Outcome,
-    OutcomeRecord,
     ReceiptRecord,
     SentRecord,
-    record,
 )
 from retrieval.deal.sale import Sale, position_of
 from retrieval.deal.states import SaleEvent, SaleState
 from retrieval.deal.step import NOTHING, Step
 from retrieval.deal.terms import FLAT_FEE_ONCE_S, WINDOW_FIRST_DEFAULT, WINDOW_MAX_DEFAULT
-from retrieval.errors import DETAIL_MAX, ErrorCode
+from retrieval.errors import ErrorCode
 from retrieval.identity import PeerKey
 from retrieval.ledger.journal import Record
 from retrieval.payment.channel import ChannelTerms, session_domain, settlement_domain
@@ -200,28 +198,10 @@ class ProviderBooks:
         lost = sale.sent_bytes + sale.presumed_bytes - sale.position.n_bytes
         assert lost >= 0
         sale.line.written_off_bytes += lost
-        position = sale.position
-        ended = OutcomeRecord(
-            outcome=outcome,
-            code=code or 0,
-            n_bytes=position.n_bytes,
-            n_blocks=position.n_blocks,
-            amount=position.deal_amount,
-            done=done,
-            detail=detail[:DETAIL_MAX],
-            ended_ms=int(now * 1000),
-        )
-        told = DealEnded(
-            deal_id=sale.deal_id,
-            outcome=outcome,
-            code=code,
-            n_bytes=position.n_bytes,
-            n_blocks=position.n_blocks,
-            amount=position.deal_amount,
-            detail=detail,
-        )
         debt = (sale.line.to_record(),) if lost else ()
-        return Step(records=(*self.release(sale), *debt, record(sale.deal_id, ended)), events=(told,))
+        return Step(records=(*self.release(sale), *debt)) + ended(
+            sale.deal_id, outcome, sale.position, now, code=code, detail=detail, done=done
+        )
 
     def expire(self, now: float) -> Step:
         """End what was cut off and not taken up while its quote lived; forget dead quotes and fees, and strangers. Called now and then."""

@@ -13,10 +13,10 @@ from typing import Final, assert_never
 from retrieval.cid import Cid
 from retrieval.dag.walk import Walk
 from retrieval.deal import hello, terms
+from retrieval.deal.ending import ended
 from retrieval.deal.events import (
     BlocksVerified,
     ChannelConfirmed,
-    DealEnded,
     Event,
     Quoted,
     Refused,
@@ -26,11 +26,11 @@ from retrieval.deal.events import (
     TermsLearned,
 )
 from retrieval.deal.purchase import Purchase
-from retrieval.deal.records import DealRecord, Outcome, OutcomeRecord, record
+from retrieval.deal.records import DealRecord, Outcome, record
 from retrieval.deal.spending import Payer, SpendingLine, release, reserve
 from retrieval.deal.states import PurchaseEvent, PurchaseState
 from retrieval.deal.step import NOTHING, Step
-from retrieval.errors import DETAIL_MAX, ErrorCode, LocalProtocolError, RemoteProtocolError, RetrievalError
+from retrieval.errors import ErrorCode, LocalProtocolError, RemoteProtocolError, RetrievalError
 from retrieval.identity import PeerId, PeerKey, verify_peer
 from retrieval.payment.channel import ChannelId
 from retrieval.payment.voucher import VoucherSigner
@@ -443,31 +443,7 @@ class ClientSession:
         purchase.line.purchases.pop(purchase.deal_id, None)
         if purchase.last_receipt is not None:
             self.last_final_receipt = receipt_digest(purchase.last_receipt.body)
-        paid = purchase.paid
-        ended = OutcomeRecord(
-            outcome=outcome,
-            code=code or 0,
-            n_bytes=paid.n_bytes,
-            n_blocks=paid.n_blocks,
-            amount=paid.deal_amount,
-            done=done,
-            detail=detail[:DETAIL_MAX],
-            ended_ms=int(now * 1000),
-        )
-        told = DealEnded(
-            deal_id=purchase.deal_id,
-            outcome=outcome,
-            code=code,
-            n_bytes=paid.n_bytes,
-            n_blocks=paid.n_blocks,
-            amount=paid.deal_amount,
-            detail=detail,
-        )
-        return Step(records=(*release(purchase), record(purchase.deal_id, ended)), events=(told,))
-
-    def abandon(self, purchase: Purchase, *, now: float, code: ErrorCode, detail: str) -> Step:
-        """Give up a deal that was cut off and cannot be taken up again."""
-        return self._end(purchase, PurchaseEvent.EXPIRED, Outcome.FAILED, now, code=code, detail=detail)
+        return Step(records=release(purchase)) + ended(purchase.deal_id, outcome, purchase.paid, now, code=code, detail=detail, done=done)
 
     def _cut(self, purchase: Purchase) -> Step:
         if not purchase.lifecycle.may(PurchaseEvent.CUT):
