@@ -77,7 +77,9 @@ def _write_down(sheet: Sheet, fetched: dict[str, list[Fetched]]) -> None:
         sheet.add(f"{label}: client", [each.client_cpu_s * GIB / each.n_bytes for each in fetches], "CPU s/GiB")
     for label in (PAID, FREE):
         sheet.add(f"{label}: longest stall", [each.stall_s for each in fetched[label]], "s")
-        sheet.add(f"{label}: after the last byte", [each.afterwards_s for each in fetched[label]], "s")
+        verified = [each.verified_s for each in fetched[label] if each.verified_s is not None]
+        sheet.add(f"{label}: to the last verified byte", [fetched[label][0].n_bytes / MIB / each for each in verified], "MiB/s")
+        sheet.add(f"{label}: after it", [each.seconds - s for each, s in zip(fetched[label], verified, strict=True)], "s")
     sheet.add("paid: cost", [each.paid / USD / (each.n_bytes / GB) for each in fetched[PAID]], "USD/GB")
 
 

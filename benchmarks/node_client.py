@@ -47,18 +47,16 @@ async def fetch(home: Home, root: str, address: str, out: str | None) -> Json:
     ended = time.perf_counter() - began
     assert got.verified
     assert got.receipt_verified
-    last_s = arrived[-1][0] if out is None else ended
     # A file of more than one block begins with a node that names the others: content comes with the first byte behind it.
     first_s, first_bytes = arrived[0] if len(arrived) == 1 or arrived[0][1] > NODE_BYTES_MAX else arrived[1]
     return {
         "n_bytes": got.bytes,
-        "seconds": last_s,
+        "seconds": ended,
+        "verified_s": arrived[-1][0],
         "first_s": first_s,
         "steady_bytes": arrived[-1][1] - first_bytes,
         "steady_s": arrived[-1][0] - first_s,
         "stall_s": max((later - earlier for (earlier, _), (later, _) in pairwise(arrived)), default=0.0),
-        "afterwards_s": ended - last_s,
-        "ended_s": ended,
         "paid": got.paid,
     }
 

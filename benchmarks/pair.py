@@ -16,7 +16,7 @@ class Fetched:
 
     n_bytes: int
     seconds: float
-    """To the last byte: verified and stored where the peer does so."""
+    """Until the call returned: everything is where the peer keeps it, verified and stored where it does so."""
     first_s: float | None
     """To the first byte of content; None where the peer does not say."""
     provider_cpu_s: float
@@ -25,8 +25,8 @@ class Fetched:
     """The longest time without a verified block, where the peer says so."""
     paid: int = 0
     """In the token's smallest unit."""
-    afterwards_s: float = 0.0
-    """What the peer still did afterwards to be sure: last words, the final sync."""
+    verified_s: float | None = None
+    """To the last verified byte, where the peer says so; what it does after that makes it sure and tidy."""
 
 
 class Peer(Protocol):
@@ -62,7 +62,7 @@ class WorkerPair:
                 first_s=answer["first_s"],
                 stall_s=answer.get("stall_s", 0.0),
                 paid=answer.get("paid", 0),
-                afterwards_s=answer.get("afterwards_s", 0.0),
+                verified_s=answer.get("verified_s"),
                 provider_cpu_s=cpu_seconds(self._provider_pid) - provider_before,
                 client_cpu_s=cpu_seconds(client.pid) - client_before,
             )
