@@ -54,10 +54,10 @@ def offer(row: Row) -> View:
         "total": total if row["exact"] else f"at most {total}",
         "valid for": show_duration(row["lifetime_s"]),
     }
-    if row["receiver"] is not None:
-        known = row["channel_id"] is not None
-        left = f"{_usd(row['channel_left'])} free now, {_usd(row['left_after'])} after it"
-        lines["channel"] = left if known else "none that this provider knows; `retrieval-client fund` opens one"
+    if row["channel_id"] is not None:
+        lines["channel"] = f"{_usd(row['channel_left'])} free now, {_usd(row['left_after'])} after it"
+    elif row["receiver"] is not None:
+        lines["channel"] = "none that this provider knows; `retrieval-client fund` opens one"
     if not row["within_per_fetch"]:
         lines["limit"] = "above wallet.per_fetch: a get would refuse it"
     return facts(lines | {"signed": "by the provider; nothing by us"})
