@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from typing import Any
 
 import pytest
@@ -16,7 +17,7 @@ OFFER: dict[str, Any] = {
 
 
 def shown(row: dict[str, Any]) -> str:
-    terminal = Terminal(width=100, record=True, quiet=True)
+    terminal = Terminal(width=100, file=io.StringIO(), record=True)
     terminal.print(screens.offer(row))
     return terminal.export_text()
 
