@@ -9,8 +9,9 @@ from __future__ import annotations
 import hashlib
 import os
 import socket
+import statistics
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final
@@ -61,7 +62,7 @@ class Stages:
 
 
 def measure_stages(folder: Path, n_bytes: int) -> Stages:
-    """Run ``n_bytes`` through every stage."""
+    """Run ``n_bytes`` through every stage. ``folder`` is empty, and holds the store afterwards."""
     send, receive = _socket_costs(n_bytes)
     encrypt, decrypt = _cipher_costs(n_bytes)
     return Stages(
@@ -73,6 +74,11 @@ def measure_stages(folder: Path, n_bytes: int) -> Stages:
         copy=_copy_cost(n_bytes),
         store=_store_cost(folder, n_bytes),
     )
+
+
+def median_stages(measured: Sequence[Stages]) -> Stages:
+    """Stage by stage."""
+    return Stages(**{stage: statistics.median(stage_costs(each)[stage] for each in measured) for stage in stage_costs(measured[0])})
 
 
 def stage_costs(stages: Stages) -> dict[str, float]:
@@ -128,7 +134,7 @@ def _copy_cost(n_bytes: int) -> float:
 def _store_cost(folder: Path, n_bytes: int) -> float:
     """Into the page cache through LMDB, a new file growing, nothing synced."""
     block = os.urandom(BLOCK_BYTES)
-    with lmdb.open(str(folder / "stage-store"), map_size=4 * GIB, sync=False, metasync=False) as environment:
+    with lmdb.open(str(folder), map_size=4 * GIB, sync=False, metasync=False) as environment:
 
         def store() -> None:
             for first in range(0, n_bytes // BLOCK_BYTES, BATCH_BLOCKS):
