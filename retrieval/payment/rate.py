@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from retrieval.units import GIB, ceil_div, floor_div
+from retrieval.units import GIB, ceil_div
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,12 +23,6 @@ class Rate:
         if n_bytes == 0:
             return 0
         return self.flat_fee + ceil_div(n_bytes * self.price_per_gib, GIB)
-
-    def affordable(self, amount: int) -> int | None:
-        """The most bytes that ``amount`` covers, or None where every number of bytes is free of charge."""
-        if self.price_per_gib == 0:
-            return None if amount >= self.flat_fee else 0
-        return floor_div(max(0, amount - self.flat_fee) * GIB, self.price_per_gib)
 
     @property
     def is_free(self) -> bool:

@@ -44,16 +44,6 @@ def test_payments_in_parts_sum_to_the_price_of_the_whole(blocks: list[int], pric
     assert paid == rate.owed(sum(blocks))
 
 
-@given(st.integers(0, 1 << 90), st.integers(1, 1 << 64), fees)
-def test_affordable_bytes_cost_at_most_the_amount(amount: int, price: int, fee: int) -> None:
-    rate = Rate(price_per_gib=price, flat_fee=fee)
-    n_bytes = rate.affordable(amount)
-    assert n_bytes is not None
-    assume(n_bytes > 0)
-    assert rate.owed(n_bytes) <= amount
-    assert rate.owed(n_bytes + 1) > amount
-
-
 @given(sizes, st.integers(1, 64 * MIB), st.integers(1, 1 << 32))
 def test_a_window_is_between_the_first_and_the_largest_and_at_most_half_of_what_was_paid(paid: int, first: int, most: int) -> None:
     window = terms.window_bytes(paid, window_first=first, window_max=max(first, most))
