@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
+from retrieval._native import Buffer
 from retrieval.cid import Cid, format_cid
 from retrieval.dag import pb
 from retrieval.dag.block import BlockKind, inline_payload, kind_of
@@ -46,7 +47,7 @@ class WatchedStore(LmdbBlockStore):
         self._on_put: Final = on_put
         self._n_bytes = 0
 
-    def put_many(self, blocks: Iterable[tuple[Cid, bytes]]) -> None:
+    def put_many(self, blocks: Iterable[tuple[Cid, Buffer]]) -> None:
         batch = list(blocks)
         super().put_many(batch)
         self._n_bytes += sum(len(payload) for _, payload in batch)

@@ -6,12 +6,15 @@ batches, before it writes). A root is a CID somebody asked to keep; its totals m
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, TypeVar
 
+from retrieval._native import Buffer
 from retrieval.cid import Cid
 from retrieval.errors import ErrorCode, LocalProtocolError
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,8 +41,15 @@ class BlockStore(Protocol):
         """The payload's length in bytes without reading it, or None."""
         ...
 
-    def put_many(self, blocks: Iterable[tuple[Cid, bytes]]) -> None:
-        """Write verified blocks in one transaction; those already held are left alone.
+    def view_many(self, cids: Sequence[Cid], use: Callable[[Sequence[memoryview | None]], T]) -> T:
+        """What ``use`` makes of the payloads of ``cids``, in their order, None where a block is not held.
+
+        They are shown where they lie, and are dead when ``use`` returns: hash, copy or encrypt inside, and write nothing to this store.
+        """
+        ...
+
+    def put_many(self, blocks: Iterable[tuple[Cid, Buffer]]) -> None:
+        """Write verified blocks, all or none; those already held are left alone. Payloads are read during the call and not after it.
 
         Raises ``LocalProtocolError(store_full)`` before writing anything when the store would grow above ``bytes_max``, and
         ``disk_full`` when the disk is full.
@@ -83,7 +93,10 @@ class MemoryBlockStore:
         payload = self._blocks.get(cid)
         return None if payload is None else len(payload)
 
-    def put_many(self, blocks: Iterable[tuple[Cid, bytes]]) -> None:
+    def view_many(self, cids: Sequence[Cid], use: Callable[[Sequence[memoryview | None]], T]) -> T:
+        return use_views([self._blocks.get(cid) for cid in cids], use)
+
+    def put_many(self, blocks: Iterable[tuple[Cid, Buffer]]) -> None:
         fresh = {cid: bytes(payload) for cid, payload in blocks if cid not in self._blocks}
         grown = self._bytes_used + sum(map(len, fresh.values()))
         if grown > self._bytes_max:
@@ -117,3 +130,14 @@ class MemoryBlockStore:
 
     def sync(self) -> None:
         """Nothing to do: memory has no disk behind it."""
+
+
+def use_views(payloads: Sequence[Buffer | None], use: Callable[[Sequence[memoryview | None]], T]) -> T:
+    """Show payloads to ``use``, and take the views back when it returns."""
+    views = [None if payload is None else memoryview(payload) for payload in payloads]
+    try:
+        return use(views)
+    finally:
+        for view in views:
+            if view is not None:
+                view.release()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 
@@ -68,6 +68,46 @@ def test_got_bytes_outlive_the_block(store: BlockStore) -> None:
     store.delete_many([cid])
     store.put_many([block(bytes(size)) for size in (20_000, 20_001)])
     assert got == payload
+
+
+def test_blocks_are_shown_where_they_lie_in_the_order_asked_for(store: BlockStore) -> None:
+    blocks = [block(bytes([size % 256]) * size) for size in INTERESTING_SIZES]
+    missing, _ = block(b"never put")
+    store.put_many(blocks)
+    cids = [blocks[0][0], missing, *(cid for cid, _ in reversed(blocks))]
+    seen = store.view_many(cids, lambda views: [None if view is None else bytes(view) for view in views])
+    assert seen == [blocks[0][1], None, *(payload for _, payload in reversed(blocks))]
+
+
+def test_views_are_dead_when_their_use_is_over(store: BlockStore) -> None:
+    cid, payload = block(b"seen" * 5_000)
+    store.put_many([(cid, payload)])
+    kept: list[memoryview | None] = []
+    store.view_many([cid], kept.extend)
+    assert kept[0] is not None
+    with pytest.raises(ValueError, match="released"):
+        bytes(kept[0])
+
+
+def test_an_error_in_the_use_of_views_passes_through(store: BlockStore) -> None:
+    cid, payload = block(b"payload")
+    store.put_many([(cid, payload)])
+
+    def lose_the_connection(views: Sequence[memoryview | None]) -> None:
+        raise BrokenPipeError
+
+    with pytest.raises(BrokenPipeError):
+        store.view_many([cid], lose_the_connection)
+    assert store.get(cid) == payload
+
+
+def test_a_payload_is_read_during_the_call_and_not_after_it(store: BlockStore) -> None:
+    frame = bytearray(b"head" + b"payload" * 10_000)
+    cid, payload = block(bytes(frame[4:]))
+    with memoryview(frame) as view:
+        store.put_many([(cid, view[4:])])
+    frame[:] = bytes(len(frame))
+    assert store.get(cid) == payload
 
 
 def test_a_block_put_twice_counts_once(store: BlockStore) -> None:

@@ -6,15 +6,18 @@ makes it durable.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from typing import Final
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Final, TypeVar
 
+from retrieval._native import Buffer
 from retrieval.cid import Cid
 from retrieval.errors import ErrorCode, LocalProtocolError
 from retrieval.store.batch import BatchWriter
-from retrieval.store.blocks import BlockStore, Root
+from retrieval.store.blocks import BlockStore, Root, use_views
 
 from .segment import SegmentFile
+
+T = TypeVar("T")
 
 
 class LayeredBlockStore:
@@ -32,7 +35,10 @@ class LayeredBlockStore:
         size = self._incoming.size(cid)
         return self._kept.size(cid) if size is None else size
 
-    def put_many(self, blocks: Iterable[tuple[Cid, bytes]]) -> None:
+    def view_many(self, cids: Sequence[Cid], use: Callable[[Sequence[memoryview | None]], T]) -> T:
+        return use_views([self.get(cid) for cid in cids], use)
+
+    def put_many(self, blocks: Iterable[tuple[Cid, Buffer]]) -> None:
         fresh = {cid: payload for cid, payload in blocks if self.size(cid) is None}
         grown = self.bytes_used() + sum(map(len, fresh.values()))
         if grown > self.bytes_max:

@@ -18,7 +18,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from retrieval._native import BlockStatus
+from retrieval._native import BlockStatus, Buffer
 from retrieval.cid import CID_SIZE_MAX, Cid, verify
 from retrieval.home import file_error
 from retrieval.units import MIB
@@ -62,11 +62,11 @@ class SegmentFile:
         place = self._places.get(cid)
         return None if place is None else place.size
 
-    def put_many(self, blocks: Iterable[tuple[Cid, bytes]]) -> None:
+    def put_many(self, blocks: Iterable[tuple[Cid, Buffer]]) -> None:
         """Append verified blocks; those already here are left alone. Raises ``LocalProtocolError(disk_full)``; then none is here."""
         with self._turn:
             fresh = {cid: payload for cid, payload in blocks if cid not in self._places}
-            parts: list[bytes] = []
+            parts: list[Buffer] = []
             places: dict[Cid, _Place] = {}
             end = self._end
             for cid, payload in fresh.items():
@@ -105,7 +105,7 @@ class SegmentFile:
     def close(self) -> None:
         os.close(self._file)
 
-    def _append(self, parts: list[bytes], end: int) -> None:
+    def _append(self, parts: list[Buffer], end: int) -> None:
         """Write all of it, or nothing."""
         at = self._end
         try:

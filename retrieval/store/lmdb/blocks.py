@@ -16,9 +16,10 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Final, TypeVar
 
+from retrieval._native import Buffer
 from retrieval.cid import Cid
 from retrieval.errors import ErrorCode, LocalProtocolError, RemoteProtocolError
-from retrieval.store.blocks import Root
+from retrieval.store.blocks import Root, use_views
 from retrieval.store.lmdb.environment import MAP_BYTES_INITIAL, Environment, Transaction
 from retrieval.wire import cbor
 
@@ -60,10 +61,14 @@ class LmdbBlockStore:
             with memoryview(payload) as view:
                 return use(view)
 
+    def view_many(self, cids: Sequence[Cid], use: Callable[[Sequence[memoryview | None]], T]) -> T:
+        with self._environment.read() as transaction:
+            return use_views([transaction.get(cid, db=self._blocks) for cid in cids], use)
+
     def size(self, cid: Cid) -> int | None:
         return self.view(cid, len)
 
-    def put_many(self, blocks: Iterable[tuple[Cid, bytes]]) -> None:
+    def put_many(self, blocks: Iterable[tuple[Cid, Buffer]]) -> None:
         batch = dict(blocks)
         self._environment.write(lambda transaction: self._put(transaction, batch))
 
@@ -102,7 +107,7 @@ class LmdbBlockStore:
         """Make everything durable and let go of the files."""
         self._environment.close()
 
-    def _put(self, transaction: Transaction, batch: dict[Cid, bytes]) -> None:
+    def _put(self, transaction: Transaction, batch: dict[Cid, Buffer]) -> None:
         fresh = {cid: payload for cid, payload in batch.items() if transaction.get(cid, db=self._blocks) is None}
         grown = self._used(transaction) + sum(map(len, fresh.values()))
         if grown > self._bytes_max:
