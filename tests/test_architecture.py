@@ -48,7 +48,6 @@ DOORS: Final[dict[str, tuple[str, ...]]] = {
     "Crypto": ("retrieval.identity",),
     "aiohttp": ("retrieval.transport.http", "retrieval_client.web", "retrieval_provider.web"),
     "blake3": ("retrieval.cid",),
-    "cbor2": ("retrieval.wire.cbor",),
     "click": ("retrieval.console", "retrieval_client", "retrieval_provider"),
     "coincurve": ("retrieval.identity",),
     "eth_abi": ("retrieval.payment.evm",),

@@ -1,7 +1,7 @@
 """How a message's dataclass becomes deterministic CBOR: each field names its map key and its kind.
 
 A message is read by the same declaration that writes it, so the two cannot drift. ``load`` is for foreign values and raises
-``RemoteProtocolError(malformed_message)``; ``dump`` is for our own and asserts. A class whose fields must also agree with each other
+``RemoteProtocolError(malformed_message)``; ``encode`` is for our own and asserts. A class whose fields must also agree with each other
 raises ``ValueError`` from ``__post_init__``: a bug where we made it, a malformed message where it was received.
 """
 
@@ -23,10 +23,10 @@ UINT64_MAX: Final = (1 << 64) - 1
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """A kind of field: how its CBOR value is read, and how its Python value is written. Both refuse what the field may not hold."""
+    """A kind of field: how its CBOR value is read, and the bytes of its Python value. Both refuse what the field may not hold."""
 
     load: Callable[[Any], Any]
-    dump: Callable[[Any], Any]
+    encode: Callable[[Any], bytes]
 
 
 def uint(most: int = UINT64_MAX, *, least: int = 0) -> Kind:
@@ -37,27 +37,28 @@ def uint(most: int = UINT64_MAX, *, least: int = 0) -> Kind:
             raise malformed(f"an integer is not in {least}..{most}")
         return value
 
-    def dump(value: int) -> int:
+    def encode(value: int) -> bytes:
         assert least <= value <= most, f"{value} is not in {least}..{most}"
-        return int(value)  # an IntEnum too goes out as its number
+        return cbor.integer(value)
 
-    return Kind(load, dump)
+    return Kind(load, encode)
 
 
 def blob(least: int, most: int | None = None) -> Kind:
     """A byte string of exactly ``least`` bytes, or of ``least`` to ``most``."""
     longest = least if most is None else most
+    head = cbor.head(2, least)
 
     def load(value: Any) -> bytes:
         if type(value) is not bytes or not least <= len(value) <= longest:
             raise malformed(f"a byte string is not {least}..{longest} bytes long")
         return value
 
-    def dump(value: bytes) -> bytes:
+    def encode(value: bytes) -> bytes:
         assert type(value) is bytes and least <= len(value) <= longest, f"{value!r} is not {least}..{longest} bytes"  # noqa: PT018
-        return value
+        return head + value if least == longest else cbor.byte_string(value)
 
-    return Kind(load, dump)
+    return Kind(load, encode)
 
 
 def text(most: int) -> Kind:
@@ -68,11 +69,11 @@ def text(most: int) -> Kind:
             raise malformed(f"a text is longer than {most} characters")
         return value
 
-    def dump(value: str) -> str:
+    def encode(value: str) -> bytes:
         assert len(value) <= most, f"{value!r} is longer than {most} characters"
-        return value
+        return cbor.text(value)
 
-    return Kind(load, dump)
+    return Kind(load, encode)
 
 
 def _load_flag(value: Any) -> bool:
@@ -81,9 +82,9 @@ def _load_flag(value: Any) -> bool:
     return value
 
 
-def _dump_flag(value: bool) -> bool:
+def _encode_flag(value: bool) -> bytes:
     assert type(value) is bool
-    return value
+    return cbor.CONSTANTS[value]
 
 
 def _load_amount(value: Any) -> int:
@@ -98,8 +99,12 @@ def dump_amount(amount: int) -> bytes:
     return amount.to_bytes((amount.bit_length() + 7) // 8, "big")
 
 
-flag: Final = Kind(_load_flag, _dump_flag)
-amount: Final = Kind(_load_amount, dump_amount)
+def _encode_amount(amount: int) -> bytes:
+    return cbor.byte_string(dump_amount(amount))
+
+
+flag: Final = Kind(_load_flag, _encode_flag)
+amount: Final = Kind(_load_amount, _encode_amount)
 
 
 def many(kind: Kind, most: int, *, least: int = 0) -> Kind:
@@ -110,16 +115,16 @@ def many(kind: Kind, most: int, *, least: int = 0) -> Kind:
             raise malformed(f"an array does not hold {least}..{most} values")
         return tuple([kind.load(item) for item in value])
 
-    def dump(items: tuple[Any, ...]) -> list[Any]:
+    def encode(items: tuple[Any, ...]) -> bytes:
         assert least <= len(items) <= most, f"{len(items)} values are not {least}..{most}"
-        return [kind.dump(item) for item in items]
+        return cbor.head(4, len(items)) + b"".join([kind.encode(item) for item in items])
 
-    return Kind(load, dump)
+    return Kind(load, encode)
 
 
 def nested(cls: type[Any]) -> Kind:
     """Another shape, as a map inside the map."""
-    return Kind(partial(load, cls), dump)
+    return Kind(partial(load, cls), encode)
 
 
 def wire(key: int, kind: Kind, *, optional: bool = False) -> Any:
@@ -130,11 +135,8 @@ def wire(key: int, kind: Kind, *, optional: bool = False) -> Any:
 
 def dump(message: Any) -> dict[int, Any]:
     """The CBOR map of a message, its keys in ascending order."""
-    return {
-        key: kind.dump(value)
-        for key, name, kind, _ in _LAYOUTS[type(message)].rows
-        if (value := getattr(message, name)) is not None
-    }  # fmt: skip
+    fields: dict[int, Any] = cbor.decode(encode(message))
+    return fields
 
 
 def load(cls: type[T], value: Any) -> T:
@@ -143,9 +145,9 @@ def load(cls: type[T], value: Any) -> T:
     if type(value) is not dict:
         raise malformed(f"the {cls.__name__} is not a map")
     loaded: dict[str, Any] = {}
-    for key, name, kind, optional in layout.rows:
+    for key, name, load_value, optional in layout.readers:
         if key in value:
-            loaded[name] = kind.load(value[key])
+            loaded[name] = load_value(value[key])
         elif not optional:
             raise malformed(f"the {cls.__name__} lacks its {name}")
     if len(loaded) != len(value):
@@ -158,7 +160,15 @@ def load(cls: type[T], value: Any) -> T:
 
 def encode(message: Any) -> bytes:
     """The bytes of a message."""
-    return cbor.encode(dump(message))
+    parts = [b""]
+    for key, name, encode_value in _LAYOUTS[type(message)].writers:
+        value = getattr(message, name)
+        if value is not None:
+            parts += (key, encode_value(value))
+    parts[0] = cbor.head(5, len(parts) >> 1)
+    encoded = b"".join(parts)
+    assert len(encoded) <= cbor.MESSAGE_SIZE_MAX, "our own message is above the control frame limit"
+    return encoded
 
 
 def decode(cls: type[T], data: bytes) -> T:
@@ -172,8 +182,12 @@ def malformed(why: str) -> RemoteProtocolError:
 
 @dataclass(frozen=True, slots=True)
 class _Layout:
-    rows: tuple[tuple[int, str, Kind, bool], ...]
-    """Key, name, kind and optionality of each field, by key."""
+    """The fields of a class by key, each way."""
+
+    readers: tuple[tuple[int, str, Callable[[Any], Any], bool], ...]
+    """Key, name, how it is loaded, and whether it is optional."""
+    writers: tuple[tuple[bytes, str, Callable[[Any], bytes]], ...]
+    """Encoded key, name, and how it is encoded."""
     keys: frozenset[int]
 
 
@@ -185,7 +199,11 @@ class _Layouts(dict[type[Any], _Layout]):
         keys = frozenset(row[0] for row in rows)
         assert len(keys) == len(rows), f"{cls.__name__} uses a key twice"
         assert max(keys, default=0) <= cbor.KEY_MAX, f"{cls.__name__} uses a key above {cbor.KEY_MAX}"
-        layout = self[cls] = _Layout(tuple(rows), keys)
+        layout = self[cls] = _Layout(
+            readers=tuple((key, name, kind.load, optional) for key, name, kind, optional in rows),
+            writers=tuple((cbor.integer(key), name, kind.encode) for key, name, kind, _ in rows),
+            keys=keys,
+        )
         return layout
 
 
