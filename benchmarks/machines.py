@@ -160,8 +160,10 @@ class Customer:
                     payload = self._shop.store.get(cid)
                     assert payload is not None
                     self._commit(self.serving.supply(wanted, payload, len(payload), NOW))
-                case Outgoing(deal_id, index, cid, payload):
-                    for blocks in self._to_client.feed(block_head(deal_id, index, cid, len(payload)) + payload):
+                case Outgoing(deal_id, index, cid, size):
+                    payload = self._shop.store.get(cid)
+                    assert payload is not None
+                    for blocks in self._to_client.feed(block_head(deal_id, index, cid, size) + payload):
                         assert isinstance(blocks, list)
                         paying += self.machine.receive_blocks(blocks, NOW)
         return _frames(paying)

@@ -156,16 +156,17 @@ class _SlowStream:
         self._stream: Final = stream
         self._rate: Final = rate
         self.send_all: Final = stream.send_all
+        self.send_source: Final = stream.send_source
         self.close: Final = stream.close
         self.reset: Final = stream.reset
 
-    async def receive_some(self, max_bytes: int) -> bytes | bytearray:
-        data = await self._stream.receive_some(min(max_bytes, SLOW_READ_BYTES))
-        await trio.sleep(len(data) / self._rate)
-        return data
+    async def receive_into(self, target: memoryview) -> int:
+        n_read = await self._stream.receive_into(target[:SLOW_READ_BYTES])
+        await trio.sleep(n_read / self._rate)
+        return n_read
 
 
-def _drop(blocks: Iterable[tuple[Cid, bytes]]) -> None:
+def _drop(blocks: Iterable[tuple[Cid, bytes | bytearray | memoryview]]) -> None:
     """What is verified is not kept."""
 
 

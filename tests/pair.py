@@ -347,7 +347,9 @@ class Pair:
                     size = -1 if payload is None else len(payload)
                     self.provider_step(self.provider_session.supply(wanted, None if wanted.size_only else payload, size, self.now))
                 case Outgoing() as block:
-                    data = block_head(block.deal_id, block.index, block.cid, len(block.payload)) + block.payload
+                    sent_payload = self.provider.store.get(block.cid)
+                    assert sent_payload is not None
+                    data = block_head(block.deal_id, block.index, block.cid, block.size) + sent_payload
                     self.to_client.send(data)
                     queued += len(data)
             moved = True

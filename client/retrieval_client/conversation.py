@@ -31,7 +31,7 @@ CHANNEL_DUE_S: Final = 25.0  # for the provider's look at the chain: two RPC dea
 PARTING_S: Final = 3.0  # for the last messages of a conversation to leave
 EVENTS_MAX: Final = 1 << 16  # told and not yet heard; a batch of verified blocks is one event
 
-StoreBlocks = Callable[[Iterable[tuple[Cid, bytes]]], None]
+StoreBlocks = Callable[[Iterable[tuple[Cid, bytes | bytearray | memoryview]]], None]
 EventT = TypeVar("EventT", bound=Event)
 
 

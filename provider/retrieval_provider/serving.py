@@ -28,6 +28,7 @@ from retrieval.identity import PeerId, format_peer_id
 from retrieval.ledger.state import StateView
 from retrieval.store.blocks import BlockStore
 from retrieval.transport.pump import ByteStream, Pump
+from retrieval.transport.source import BlockFrames, Source
 from retrieval.transport.writer import Clock, JournalWriter
 from retrieval.wire.framing import block_head, encode_frame
 from retrieval.wire.messages import BLOCK_SIZE_MAX, Error, Query, Scope, Settlement
@@ -185,20 +186,19 @@ class SessionServer:
             now=service.clock(),
         )
 
-    def _next_blocks(self, size_max: int) -> list[bytes]:
+    def _next_blocks(self, size_max: int) -> Source:
         """Block frames that may leave now, of about ``size_max`` bytes in all."""
+        frames = BlockFrames(self._service.store.view_many)
         try:
-            return self._read_blocks(size_max)
+            self._gather_blocks(frames, size_max)
         except LocalProtocolError as error:  # a store that cannot be read
             self._pump.put(self.machine.fail(self._for_client(error), self._service.clock()))
-            return []
+        return frames
 
-    def _read_blocks(self, size_max: int) -> list[bytes]:
+    def _gather_blocks(self, frames: BlockFrames, size_max: int) -> None:
         machine, now, store = self.machine, self._service.clock(), self._service.store
-        frames: list[bytes] = []
-        size = 0
         for _ in range(MOVES_AT_ONCE_MAX):
-            if size >= size_max:
+            if len(frames) >= size_max:
                 break
             match machine.next_send(now):
                 case None:
@@ -211,13 +211,11 @@ class SessionServer:
                 case Wanted(cid=cid) as wanted:
                     payload = store.get(cid)
                     self._pump.put(machine.supply(wanted, payload, -1 if payload is None else len(payload), now))
-                case Outgoing(deal_id, index, cid, payload):
-                    frames += (block_head(deal_id, index, cid, len(payload)), payload)
-                    size += len(payload)
+                case Outgoing(deal_id, index, cid, size):
+                    frames.append(block_head(deal_id, index, cid, size), cid, size)
+                    self._service.traffic.sent_bytes += size
         else:
             self._pump.put(NOTHING)  # there is more to do: it asks again
-        self._service.traffic.sent_bytes += size
-        return frames
 
     def _for_client(self, error: RetrievalError) -> RetrievalError:
         """The error as the client may see it: the detail of what is ours to mend can hold paths and addresses."""

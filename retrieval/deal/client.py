@@ -388,7 +388,7 @@ class ClientSession:
         """Take a run of blocks in the order they came. They are stored and paid for as one Step."""
         if self._over:
             return NOTHING
-        stored: list[tuple[Cid, bytes]] = []
+        stored: list[tuple[Cid, memoryview]] = []
         counts: dict[DealId, tuple[int, int]] = {}
         failures: dict[DealId, RemoteProtocolError] = {}
         for block in blocks:

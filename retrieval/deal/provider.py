@@ -77,7 +77,7 @@ TAKEN_UP_MAX: Final = 256
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """The next block of a deal: read it, or only its size, and ``supply`` it."""
+    """The next block of a deal: ``supply`` its size, and its payload unless that decides nothing."""
 
     deal_id: DealId
     cid: Cid
@@ -86,12 +86,12 @@ class Wanted:
 
 @dataclass(frozen=True, slots=True)
 class Outgoing:
-    """A block to send now; it counts as sent."""
+    """A block to send now, wherever its payload is; it counts as sent."""
 
     deal_id: DealId
     index: int
     cid: Cid
-    payload: bytes
+    size: int
 
 
 class ProviderSession:
@@ -456,32 +456,27 @@ class ProviderSession:
             if sale.held is None:
                 assert sale.walk.expected is not None
                 return Wanted(sale.deal_id, sale.walk.expected, sale.wants_only_size())
-            cid, payload = sale.held
-            obstacle = sale.obstacle(len(payload))
+            cid, size = sale.held
+            obstacle = sale.obstacle(size)
             if obstacle is None:
                 sale.held = None
-                return Outgoing(sale.deal_id, sale.sent(cid, len(payload), now), cid, payload)
+                return Outgoing(sale.deal_id, sale.sent(cid, size, now), cid, size)
             if obstacle is not ErrorCode.WINDOW_EXCEEDED:
                 return self._stop(sale, RemoteProtocolError(obstacle), now)
         return None
 
     def supply(self, wanted: Wanted, payload: bytes | None, size: int, now: float) -> Step:
-        """Hand over the block that ``next_send`` asked for; with ``size`` alone where it asked for that. ``size`` -1 says it is gone."""
+        """Tell of the block that ``next_send`` asked for; by its ``size`` alone where it asked for that. ``size`` -1 says it is gone."""
         sale = self._find(wanted.deal_id)
         if sale is None or sale.walk is None or sale.walk.expected != wanted.cid or sale.state is not SaleState.SERVING:
             return NOTHING
         try:
             if size < 0:
                 raise LocalProtocolError(ErrorCode.NOT_FOUND, "a block of it has been removed")
-            if not sale.is_skipping:
-                assert payload is not None
-                sale.walk.advance(payload)
-                sale.held = (wanted.cid, payload)
-                return NOTHING
-            sale.step_over(payload, size)
+            sale.step(payload, size)
         except RetrievalError as error:
             return self._stop(sale, error, now)
-        return NOTHING if sale.is_skipping else self._arrive(sale, now)
+        return NOTHING if sale.is_skipping or sale.held is not None else self._arrive(sale, now)
 
     # ends
 

@@ -105,7 +105,10 @@ class Purchase:
             raise RemoteProtocolError(ErrorCode.QUOTE_EXCEEDED, f"more than {self.quote.n_bytes} bytes in {self.quote.n_blocks} blocks")
         if not self.is_unpaid:
             self.unpaid_since = now
-        self.walk.advance(block.payload)
+        if self.walk.needs_payload:
+            self.walk.advance(block.payload)
+        else:
+            self.walk.skip(size)
         self._count(block.cid, size)
         self.progress_at = now
 

@@ -59,7 +59,8 @@ class Sale:
         self.n_reservations = 0
         self.unpaid_since = 0.0
         self.walk: Walk | None = None
-        self.held: tuple[Cid, bytes] | None = None
+        self.held: tuple[Cid, int] | None = None
+        """The next block to send, and its size."""
         self.turns: deque[Sale] | None = None
         """The deals of the session that serves this one, itself among them; None while no session does."""
         self.n_taken_up = 0
@@ -136,16 +137,23 @@ class Sale:
         # Blocks leave only behind the record of this, and so behind the receipts before it.
         self.released_bytes = self.position.n_bytes
 
-    def step_over(self, payload: bytes | None, size: int) -> None:
-        """Step over a block the client has. Those beyond the last receipt count as sent: their payment is still due."""
+    def step(self, payload: bytes | None, size: int) -> None:
+        """Go past the next block: hold it to be sent, or step over it where the client has it."""
         assert self.walk is not None
-        assert self.is_skipping
         cid = self.walk.expected
         assert cid is not None
         if payload is None:
             self.walk.skip(size)
         else:
             self.walk.advance(payload)
+        if self.is_skipping:
+            self._step_over(cid, size)
+        else:
+            self.held = (cid, size)
+
+    def _step_over(self, cid: Cid, size: int) -> None:
+        """A block the client has. Those beyond the last receipt count as sent: their payment is still due."""
+        assert self.walk is not None
         if self._stepped >= self.quote.cursor:
             if self._stepped - self.quote.cursor < self.position.n_blocks:
                 self.accumulator.append(cid)
@@ -173,9 +181,9 @@ class Sale:
     # sending
 
     def wants_only_size(self) -> bool:
-        """Whether the next block is stepped over and decides nothing, so that its payload need not be read."""
+        """Whether the next block decides nothing, so that its payload need not be read before it is sent."""
         assert self.walk is not None
-        return self.is_skipping and not self.walk.needs_payload
+        return not self.walk.needs_payload
 
     def obstacle(self, size: int) -> ErrorCode | None:
         """Why a block of ``size`` bytes may not leave, or None. ``WINDOW_EXCEEDED`` passes with the next payment; the rest do not."""

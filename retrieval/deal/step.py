@@ -16,7 +16,8 @@ from retrieval.wire.messages import Message
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Step:
-    blocks: tuple[tuple[Cid, bytes], ...] = ()
+    blocks: tuple[tuple[Cid, bytes | memoryview], ...] = ()
+    """Verified payloads, where they were received: whoever stores them copies them."""
     records: tuple[Record, ...] = ()
     messages: tuple[Message, ...] = ()
     events: tuple[Event, ...] = ()

@@ -16,34 +16,36 @@ from retrieval.cid import Cid
 from retrieval.deal.events import Event
 from retrieval.deal.step import Step
 from retrieval.errors import ErrorCode, RemoteProtocolError, RetrievalError
+from retrieval.transport.source import Buffer, Plain, Source
 from retrieval.transport.writer import Clock, JournalWriter
 from retrieval.units import KIB, MIB
-from retrieval.wire.framing import Block, FrameDecoder, encode_frame
+from retrieval.wire.framing import BUFFER_BYTES, Block, FrameDecoder, encode_frame
 from retrieval.wire.messages import Message
 
-READ_BYTES: Final = 1 * MIB
-"""One read: large enough that verifying a batch of blocks costs one call."""
-VERIFY_APART_BYTES: Final = 64 * KIB
+BUFFERS_MAX: Final = 4
+"""Buffers that a session receives into. Those with blocks that wait for the disk are not used again before that, so reading pauses
+when all are: verified blocks hold at most so many times ``BUFFER_BYTES``."""
+VERIFIED_IN_THREAD_BYTES: Final = 64 * KIB
 """From this much on, what was read is verified in a worker thread: the other core hashes while this one receives and decrypts."""
-UNSTORED_BYTES_MAX: Final = 16 * MIB
-"""Verified blocks that may wait for the disk before reading pauses. What piles up during a write is written as one transaction."""
 UNCOMMITTED_STEPS_MAX: Final = 256
 """Steps that may wait for the disk before reading pauses."""
 OUTBOX_BYTES_MAX: Final = 256 * KIB
 """Messages that may wait for a peer that does not read before we stop reading what it says."""
 SEND_BYTES_MAX: Final = 1 * MIB
-"""Block frames handed to the transport in one write, and so queued below us (PROTOCOL.md, "A session")."""
+"""Block frames handed to the transport in one write (PROTOCOL.md, "A session"). They are read when the peer's window has room."""
 SEND_DUE_S: Final = 30.0
 """How long the peer may take to make room for one write: SEND_BYTES_MAX at 64 KiB a second, and as much again."""
 FAREWELL_S: Final = 2.0
 """How long the last messages of a session may take to leave."""
+NOTHING_TO_SEND: Final = Plain(b"")
 
 
 class ByteStream(Protocol):
     """A two-way stream of bytes. A broken one raises ``RemoteProtocolError(transfer_truncated)``."""
 
     async def send_all(self, data: bytes) -> None: ...
-    async def receive_some(self, max_bytes: int) -> bytes | bytearray: ...
+    async def send_source(self, source: Source) -> None: ...
+    async def receive_into(self, target: memoryview) -> int: ...
     async def close(self) -> None: ...
     async def reset(self) -> None: ...
 
@@ -71,12 +73,13 @@ class Pump:
         stream: ByteStream,
         writer: JournalWriter,
         *,
-        store: Callable[[Iterable[tuple[Cid, bytes]]], None],
+        store: Callable[[Iterable[tuple[Cid, Buffer]]], None],
         clock: Clock,
         on_event: Callable[[Event], None],
-        next_blocks: Callable[[int], list[bytes]] = lambda size_max: [],
+        next_blocks: Callable[[int], Source] = lambda size_max: NOTHING_TO_SEND,
     ) -> None:
-        """``next_blocks`` gives block frames of about ``size_max`` bytes that may leave now (the provider's side)."""
+        """``store`` keeps no payload that it is given. ``next_blocks`` gives block frames of about ``size_max`` bytes that may leave now
+        (the provider's side)."""
         self._machine: Final = machine
         self._stream: Final = stream
         self._writer: Final = writer
@@ -84,9 +87,10 @@ class Pump:
         self._clock: Final = clock
         self._on_event: Final = on_event
         self._next_blocks: Final = next_blocks
-        self._unstored: Final = deque[Step]()
-        """Steps with blocks to be stored, and those behind them."""
-        self._unstored_bytes = 0
+        self._unstored: Final = deque[Step | bytearray]()
+        """Steps with blocks to be stored, and those behind them; behind the last one of a buffer, the buffer."""
+        self._spare_buffers: Final[list[bytearray]] = []
+        self._n_buffers = 1  # the decoder begins with one of its own
         self._uncommitted: Final = deque[tuple[Step, trio.Event]]()
         self._outbox: Final = bytearray()
         self._sending = trio.CancelScope()
@@ -103,7 +107,6 @@ class Pump:
         """Have a Step carried out, after those before it. Call it before the next await after the machine made the step."""
         if step.blocks or self._unstored:
             self._unstored.append(step)
-            self._unstored_bytes += _size_of_blocks(step)
         elif step:
             self._submit(step)
         if self._machine.is_over:
@@ -135,34 +138,58 @@ class Pump:
         decoder, machine = FrameDecoder(), self._machine
         try:
             while not machine.is_over:
-                data = await self._stream.receive_some(READ_BYTES)
-                if not data:
+                n_read = await self._stream.receive_into(decoder.room)
+                if not n_read:
                     if decoder.is_midway:
                         raise RemoteProtocolError(ErrorCode.TRANSFER_TRUNCATED, "the stream ended inside a frame")
                     break
-                if len(data) < VERIFY_APART_BYTES:
-                    items, error = _decode(decoder, data)
-                else:
-                    items, error = await trio.to_thread.run_sync(_decode, decoder, data)
-                for item in items:
-                    if machine.is_over:
-                        break
-                    now = self._clock()
-                    self.put(machine.receive_blocks(item, now) if isinstance(item, list) else machine.receive(item, now))
-                    await self._until(self._may_read)
-                if error is not None:
-                    raise error
+                decoder.received(n_read)
+                if decoder.has_frame:
+                    await self._take(decoder)
             self.put(machine.closed(self._clock()))
         except RemoteProtocolError as error:
             is_cut = error.code is ErrorCode.TRANSFER_TRUNCATED
             self.put(machine.closed(self._clock()) if is_cut else machine.fail(error, self._clock()))
 
+    async def _take(self, decoder: FrameDecoder) -> None:
+        """Give the machine what is complete."""
+        machine = self._machine
+        if decoder.n_bytes < VERIFIED_IN_THREAD_BYTES:
+            items, error = _decode(decoder)
+        else:
+            items, error = await trio.to_thread.run_sync(_decode, decoder)
+        has_blocks = False
+        for item in items:
+            if machine.is_over:
+                break
+            now = self._clock()
+            if isinstance(item, list):
+                has_blocks = True
+                self.put(machine.receive_blocks(item, now))
+            else:
+                self.put(machine.receive(item, now))
+            await self._until(self._may_read)
+        if has_blocks:
+            self._give_back(decoder.move(await self._spare_buffer()))
+        if error is not None:
+            raise error
+
+    async def _spare_buffer(self) -> bytearray:
+        if not self._spare_buffers and self._n_buffers < BUFFERS_MAX:
+            self._n_buffers += 1
+            return bytearray(BUFFER_BYTES)
+        await self._until(lambda: bool(self._spare_buffers))
+        return self._spare_buffers.pop()
+
+    def _give_back(self, buffer: bytearray) -> None:
+        """Use a buffer again once the blocks in it are stored."""
+        if self._unstored:
+            self._unstored.append(buffer)
+        else:
+            self._spare_buffers.append(buffer)
+
     def _may_read(self) -> bool:
-        return (
-            self._unstored_bytes <= UNSTORED_BYTES_MAX
-            and len(self._uncommitted) <= UNCOMMITTED_STEPS_MAX
-            and len(self._outbox) <= OUTBOX_BYTES_MAX
-        )
+        return len(self._uncommitted) <= UNCOMMITTED_STEPS_MAX and len(self._outbox) <= OUTBOX_BYTES_MAX
 
     async def _keep_time(self) -> None:
         while not self._machine.is_over:
@@ -180,16 +207,22 @@ class Pump:
     async def _store_blocks(self) -> None:
         while True:
             await self._until(lambda: bool(self._unstored))
-            steps = tuple(self._unstored)
+            waiting = tuple(self._unstored)
+            blocks = [block for step in waiting if isinstance(step, Step) for block in step.blocks]
             try:
-                await trio.to_thread.run_sync(self._store, [block for step in steps for block in step.blocks])
+                await trio.to_thread.run_sync(self._store, blocks)
             except Exception:
                 self._is_sound = False
                 raise
-            for step in steps:
+            for _, payload in blocks:
+                if isinstance(payload, memoryview):
+                    payload.release()  # its place is received into again: who still holds it gets an error, and not other bytes
+            for each in waiting:
                 self._unstored.popleft()
-                self._unstored_bytes -= _size_of_blocks(step)
-                self._submit(step)
+                if isinstance(each, Step):
+                    self._submit(each)
+                else:
+                    self._spare_buffers.append(each)
             self._wake()
 
     def _submit(self, step: Step) -> None:
@@ -215,11 +248,11 @@ class Pump:
         while not self._is_torn:
             moved = self._moved
             if self._outbox:
-                await self._write(self._drained())
+                await self._write(Plain(self._drained()))
             elif self._machine.is_over:
                 return
-            elif frames := self._next_blocks(SEND_BYTES_MAX):
-                await self._write(b"".join(frames))
+            elif blocks := self._next_blocks(SEND_BYTES_MAX):
+                await self._write(blocks)
             else:
                 await moved.wait()
 
@@ -229,13 +262,13 @@ class Pump:
         self._wake()
         return data
 
-    async def _write(self, data: bytes) -> None:
+    async def _write(self, source: Source) -> None:
         self._is_torn = True
         due_s = FAREWELL_S if self._machine.is_over else SEND_DUE_S
         error: RetrievalError | None = RemoteProtocolError(ErrorCode.TRANSFER_STALLED, f"it made no room for {due_s:.0f} s")
         with trio.CancelScope(deadline=trio.current_time() + due_s) as self._sending:
             try:
-                await self._stream.send_all(data)
+                await self._stream.send_source(source)
                 self._is_torn, error = False, None
             except RemoteProtocolError as broken:
                 error = broken
@@ -275,15 +308,11 @@ class Pump:
             await self._moved.wait()
 
 
-def _decode(decoder: FrameDecoder, data: bytes | bytearray) -> tuple[list[Message | list[Block]], RemoteProtocolError | None]:
+def _decode(decoder: FrameDecoder) -> tuple[list[Message | list[Block]], RemoteProtocolError | None]:
     """What is complete, and the error behind it, if any: what came before a broken frame counts."""
     items: list[Message | list[Block]] = []
     try:
-        items.extend(decoder.feed(data))
+        items.extend(decoder.decode())
     except RemoteProtocolError as error:
         return items, error
     return items, None
-
-
-def _size_of_blocks(step: Step) -> int:
-    return sum(len(payload) for _, payload in step.blocks)

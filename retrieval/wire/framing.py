@@ -34,24 +34,30 @@ from retrieval import _native
 from retrieval._native import BlockRow, BlockStatus, Stop
 from retrieval.cid import Cid, verify_blake3
 from retrieval.errors import ErrorCode, RemoteProtocolError
+from retrieval.units import MIB
 from retrieval.wire import shape
 from retrieval.wire.messages import BLOCK_SIZE_MAX, DEAL_ID_SIZE, MESSAGE_OF_TYPE, TYPE_OF_MESSAGE, DealId, FrameType, Message
 
 FRAMES_PER_CALL: Final = 256
 """Frames split off in one call: a window of small blocks, or one read of large ones."""
 FRAME_SIZE_MAX: Final = _native.UVARINT_SIZE_MAX + 1 + _native.BLOCK_BODY_SIZE_MAX
-"""The most bytes a decoder keeps between two calls."""
+"""The most bytes of an incomplete frame."""
+BUFFER_BYTES: Final = 4 * MIB
+"""What a decoder receives into: room for the rest of a frame, and for enough blocks behind it to be worth a call."""
 BLOCK_INDEX_MAX: Final = (1 << 32) - 1
 
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """A block as it came, and what the check against its CID said: never ``MALFORMED``, which ends the stream."""
+    """A block as it came, and what the check against its CID said: never ``MALFORMED``, which ends the stream.
+
+    The payload is where it was received: it is gone when that buffer is used again.
+    """
 
     deal_id: DealId
     index: int
     cid: Cid
-    payload: bytes
+    payload: memoryview
     status: BlockStatus
 
 
@@ -80,60 +86,114 @@ def block_head(deal_id: DealId, index: int, cid: Cid, payload_size: int) -> byte
 
 
 class FrameDecoder:
-    """Splits received bytes into messages and runs of verified blocks. Holds at most one incomplete frame beyond what it was fed."""
+    """Splits received bytes into messages and runs of verified blocks, where they lie.
+
+    Receive into ``room``, say how much with ``received``, and take what is complete from ``decode``. Payloads are views of the buffer, so
+    once blocks were taken the decoder must ``move`` to another buffer before more is received.
+    """
 
     def __init__(self) -> None:
-        self._buffer = bytearray()
+        self._buffer = bytearray(BUFFER_BYTES)
+        self._start = 0
+        self._end = 0
+        self._holds_blocks = False
 
     @property
     def is_midway(self) -> bool:
         """Whether a frame has begun and not ended: a stream that stops now was cut."""
-        return bool(self._buffer)
+        return self._start < self._end
 
-    def feed(self, data: bytes | bytearray) -> Iterator[Message | list[Block]]:
-        """Add bytes and take what is complete. Raises ``RemoteProtocolError``; the stream cannot be read on after that.
+    @property
+    def room(self) -> memoryview:
+        """Where to receive; never empty when ``decode`` has been exhausted."""
+        return memoryview(self._buffer)[self._end :]
 
-        The iterator must be exhausted before the next call. A ``bytearray`` is taken over: the caller lets go of it.
-        """
-        if not self._buffer and isinstance(data, bytearray):
-            self._buffer = data  # ours from here on; nothing is copied
-        else:
-            self._buffer += data
-        at = 0
-        try:
-            while at < len(self._buffer):
-                table, n_blocks, at, stop = _native.verify_frames(self._buffer, at, FRAMES_PER_CALL)
-                if blocks := self._blocks(table):
-                    yield blocks
-                if len(blocks) < n_blocks:
-                    raise RemoteProtocolError(ErrorCode.MALFORMED_FRAME, "the head of a block cannot be read")
-                if stop == Stop.OTHER_FRAME:
-                    message, at = self._control(at)
-                    yield message
-                elif stop != Stop.FULL:
-                    _require_more(stop)
-                    return
-        finally:
-            del self._buffer[:at]
+    def received(self, n_bytes: int) -> None:
+        """Count bytes that were written to the front of ``room``."""
+        self._end += n_bytes
+
+    @property
+    def n_bytes(self) -> int:
+        """Received and not yet taken."""
+        return self._end - self._start
+
+    @property
+    def has_frame(self) -> bool:
+        """Whether ``decode`` has something to give, or something to refuse."""
+        with memoryview(self._buffer)[: self._end] as view:
+            _, n_frames, _, stop = _native.scan_frames(view, self._start, 1)
+        return n_frames > 0 or stop != Stop.NEED_MORE
+
+    def decode(self) -> Iterator[Message | list[Block]]:
+        """What is complete. Raises ``RemoteProtocolError``; the stream cannot be read on after that. Exhaust it before anything else."""
+        while self._start < self._end:
+            with memoryview(self._buffer)[: self._end] as view:
+                table, n_blocks, self._start, stop = _native.verify_frames(view, self._start, FRAMES_PER_CALL)
+            if blocks := self._blocks(table):
+                self._holds_blocks = True
+                yield blocks
+            if len(blocks) < n_blocks:
+                raise RemoteProtocolError(ErrorCode.MALFORMED_FRAME, "the head of a block cannot be read")
+            if stop == Stop.OTHER_FRAME:
+                yield self._control()
+            elif stop != Stop.FULL:
+                _require_more(stop)
+                break
+        if not self._holds_blocks:
+            self._compact()
+
+    def move(self, buffer: bytearray) -> bytearray:
+        """Go on in another buffer of ``BUFFER_BYTES``; returns the one that was used so far, with the payloads in it."""
+        assert len(buffer) == BUFFER_BYTES
+        left, n_rest = self._buffer, self._end - self._start
+        with memoryview(left) as view:
+            buffer[:n_rest] = view[self._start : self._end]
+        self._buffer, self._start, self._end = buffer, 0, n_rest
+        self._holds_blocks = False
+        return left
+
+    def feed(self, data: bytes | bytearray | memoryview) -> Iterator[Message | list[Block]]:
+        """Copy bytes in and take what is complete; the payloads stay valid. For those who have the bytes already."""
+        with memoryview(data) as view:
+            at = 0
+            while at < len(view):
+                room = self.room
+                size = min(len(room), len(view) - at)
+                room[:size] = view[at : at + size]
+                at += size
+                self.received(size)
+                yield from self.decode()
+                if self._holds_blocks:
+                    self.move(bytearray(BUFFER_BYTES))
+
+    def _compact(self) -> None:
+        if self._start == 0:
+            return
+        rest = self._buffer[self._start : self._end]
+        self._buffer[: len(rest)] = rest
+        self._start, self._end = 0, len(rest)
 
     def _blocks(self, table: bytes) -> list[Block]:
         """The blocks of a table, up to the first whose head cannot be read."""
-        with memoryview(self._buffer) as view:
-            return [_block(view, row) for row in takewhile(_is_readable, _native.block_rows(table))]
+        view = memoryview(self._buffer)
+        return [_block(view, row) for row in takewhile(_is_readable, _native.block_rows(table))]
 
-    def _control(self, at: int) -> tuple[Message, int]:
-        table, n_frames, _, _ = _native.scan_frames(self._buffer, at, 1)
+    def _control(self) -> Message:
+        with memoryview(self._buffer)[: self._end] as view:
+            table, n_frames, _, _ = _native.scan_frames(view, self._start, 1)
         assert n_frames == 1, "the walk over blocks has seen that the frame is whole"
         (row,) = _native.frame_rows(table)
         cls = MESSAGE_OF_TYPE.get(row.type)
         if cls is None:
             raise RemoteProtocolError(ErrorCode.MALFORMED_FRAME, f"frame type {row.type} is unknown")
-        return shape.decode(cls, bytes(memoryview(self._buffer)[row.body_start : row.body_end])), row.body_end
+        self._start = row.body_end
+        with memoryview(self._buffer)[row.body_start : row.body_end] as body:
+            return shape.decode(cls, bytes(body))
 
 
 def _block(view: memoryview, row: BlockRow) -> Block:
     cid = Cid(bytes(view[row.cid_start : row.payload_start]))
-    payload = bytes(view[row.payload_start : row.payload_end])
+    payload = view[row.payload_start : row.payload_end]
     status = BlockStatus(row.status)
     if status is BlockStatus.UNSUPPORTED_HASH:
         status = verify_blake3(cid, payload)

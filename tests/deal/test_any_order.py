@@ -175,7 +175,7 @@ class Crowd:
                     assert payload is not None
                     self.carry_out(session, session.supply(move, None if move.size_only else payload, len(payload), self.pair.now))
                 case Outgoing():
-                    self.delivered_bytes += len(move.payload)
+                    self.delivered_bytes += move.size
 
     def payment(self, sale: Sale, *, part: bool) -> Payment:
         """What an honest client would pay, had it received these blocks."""

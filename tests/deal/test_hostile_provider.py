@@ -26,6 +26,7 @@ from retrieval.wire.framing import block_head, encode_frame
 from retrieval.wire.messages import (
     Accept,
     Completion,
+    DealId,
     KnownChannel,
     Message,
     Quote,
@@ -66,7 +67,17 @@ def outcome(pair: Pair, purchase: Purchase) -> OutcomeRecord:
     return ended
 
 
-def send_blocks(pair: Pair, n: int, alter: Callable[[Outgoing], Outgoing | None]) -> None:
+@dataclasses.dataclass(frozen=True, slots=True)
+class Frame:
+    """A block as it leaves."""
+
+    deal_id: DealId
+    index: int
+    cid: Cid
+    payload: bytes
+
+
+def send_blocks(pair: Pair, n: int, alter: Callable[[Frame], Frame | None]) -> None:
     """Send up to ``n`` blocks of the deal, each as ``alter`` makes it."""
     sent = 0
     while sent < n:
@@ -81,17 +92,19 @@ def send_blocks(pair: Pair, n: int, alter: Callable[[Outgoing], Outgoing | None]
                 pair.provider_step(pair.provider_session.supply(wanted, payload, len(payload), pair.now))
             case Outgoing() as block:
                 sent += 1
-                altered = alter(block)
+                sent_payload = pair.provider.store.get(block.cid)
+                assert sent_payload is not None
+                altered = alter(Frame(block.deal_id, block.index, block.cid, sent_payload))
                 if altered is not None:
                     head = block_head(altered.deal_id, altered.index, altered.cid, len(altered.payload))
                     pair.to_client.send(head + altered.payload)
 
 
-def nth(n: int, change: Callable[[Outgoing], Outgoing | None]) -> Callable[[Outgoing], Outgoing | None]:
+def nth(n: int, change: Callable[[Frame], Frame | None]) -> Callable[[Frame], Frame | None]:
     return lambda block: change(block) if block.index == n else block
 
 
-def flip(block: Outgoing) -> Outgoing:
+def flip(block: Frame) -> Frame:
     return dataclasses.replace(block, payload=bytes((block.payload[0] ^ 1,)) + block.payload[1:])
 
 
@@ -110,7 +123,7 @@ def flip(block: Outgoing) -> Outgoing:
     ids=["corrupt", "corrupt root", "one left out", "wrong index", "another block"],
 )
 def test_a_wrong_block_ends_the_deal_and_only_the_blocks_before_it_are_paid(
-    pair: Pair, trick: Callable[[Outgoing], Outgoing | None], code: ErrorCode
+    pair: Pair, trick: Callable[[Frame], Frame | None], code: ErrorCode
 ) -> None:
     purchase = opened(pair)
     send_blocks(pair, 6, trick)

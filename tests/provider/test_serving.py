@@ -27,6 +27,7 @@ from retrieval.store.blocks import MemoryBlockStore, Root
 from retrieval.store.lmdb import LmdbBlockStore
 from retrieval.transport.libp2p import Host, open_host
 from retrieval.transport.pump import ByteStream
+from retrieval.transport.source import Source
 from retrieval.wire.framing import FrameDecoder, encode_frame
 from retrieval.wire.messages import Error, Hello, Message, Ping, Pong, Query, Refuse, Scope, Selection, SignedQuote
 
@@ -54,9 +55,10 @@ class Caller:
                 while self.heard:
                     if isinstance(message := self.heard.pop(0), kind):
                         return message
-                data = await self.stream.receive_some(1 << 16)
-                assert data, f"the stream ended, and no {kind.__name__} had come"
-                self.heard += [item for item in self.decoder.feed(data) if not isinstance(item, list)]
+                n_read = await self.stream.receive_into(self.decoder.room)
+                assert n_read, f"the stream ended, and no {kind.__name__} had come"
+                self.decoder.received(n_read)
+                self.heard += [item for item in self.decoder.decode() if not isinstance(item, list)]
 
 
 @dataclasses.dataclass(slots=True)
@@ -188,8 +190,13 @@ class MemoryStream:
     async def send_all(self, data: bytes) -> None:
         await self._stream.send_all(data)
 
-    async def receive_some(self, max_bytes: int) -> bytes:
-        return bytes(await self._stream.receive_some(max_bytes))
+    async def send_source(self, source: Source) -> None:
+        await self.send_all(source.use(0, len(source), b"".join))
+
+    async def receive_into(self, target: memoryview) -> int:
+        data = await self._stream.receive_some(len(target))
+        target[: len(data)] = data
+        return len(data)
 
     async def close(self) -> None:
         await self._stream.send_eof()

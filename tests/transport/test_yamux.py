@@ -14,6 +14,7 @@ from trio.testing import trio_test, wait_all_tasks_blocked
 from retrieval.errors import ErrorCode, RemoteProtocolError
 from retrieval.identity import PeerKey
 from retrieval.transport.libp2p.yamux import FRAME_PAYLOAD_MAX, STREAMS_MAX, WINDOW_INITIAL, Muxer, Remote, Stream
+from retrieval.transport.source import Buffer, Range
 
 REMOTE = Remote(peer_id=PeerKey.from_seed(bytes(32)).peer_id, address="192.0.2.7")
 DATA, WINDOW_UPDATE, PING, GO_AWAY = range(4)
@@ -35,9 +36,9 @@ class Pipe:
         self._stream = stream
         self._n_at_once = n_at_once
 
-    async def send_all(self, *parts: bytes | bytearray | memoryview) -> None:
+    async def send_all(self, *parts: Buffer | Range) -> None:
         try:
-            await self._stream.send_all(b"".join(parts))
+            await self._stream.send_all(b"".join(part.use(b"".join) if isinstance(part, Range) else part for part in parts))
         except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
             raise RemoteProtocolError(ErrorCode.TRANSFER_TRUNCATED, "broken pipe") from error
 

@@ -18,8 +18,9 @@ from retrieval.errors import ErrorCode, LocalProtocolError, RemoteProtocolError,
 from retrieval.identity import PeerId, PeerKey, format_peer_id
 
 from .address import Endpoint, PeerAddress, address_prefix, parse_address, parse_listen
+from .channel import SecureChannel
 from .connection import IDLE_TIMEOUT_S, Connection
-from .upgrade import Identity, SecureChannel, answer, confirm, propose
+from .upgrade import Identity, answer, confirm, propose
 from .yamux import WINDOW_INITIAL, Muxer, Remote, Stream
 
 PROTOCOL_ID: Final = "/retrieval/session/1.0.0"

@@ -9,6 +9,7 @@ One task writes to the connection and one reads from it, so a cancelled ``send_a
 
 from __future__ import annotations
 
+import logging
 import struct
 from collections.abc import Callable
 from contextlib import suppress
@@ -18,17 +19,21 @@ from typing import Final, NoReturn, Protocol
 
 import trio
 
-from retrieval.errors import ErrorCode, RemoteProtocolError
+from retrieval.errors import ErrorCode, LocalProtocolError, RemoteProtocolError
 from retrieval.identity import PeerId
+from retrieval.transport.source import Buffer, Plain, Range, Source
 
 WINDOW_INITIAL: Final = 256 * 1024  # bytes either side may send before the first update; fixed by the specification
-FRAME_PAYLOAD_MAX: Final = 512 * 1024  # bytes we put in one frame: large enough to cost little, small enough for streams to take turns
+FRAME_PAYLOAD_MAX: Final = 1 << 20  # bytes we put in one frame: rust-yamux takes no more (its ``DEFAULT_MAX_FRAME_BODY_LEN``)
+WRITE_MAX: Final = 4 << 20  # bytes of one stream written before others have their turn
 STREAMS_MAX: Final = 4  # open at once on a connection; a session needs one, and stock libp2p peers ask two or three things besides
 CONTROL_QUEUED_MAX: Final = 64 * 1024  # bytes of answers (pongs, acknowledgements, resets) waiting for a peer that does not read
 
 _HEADER: Final = struct.Struct("!BBHII")  # version, type, flags, stream, length
 _VERSION: Final = 0
 _CLOSE_NORMAL: Final = 0
+
+_log: Final = logging.getLogger(__name__)
 
 
 class _Type(IntEnum):
@@ -49,14 +54,14 @@ class _Flag(IntFlag):
 class Channel(Protocol):
     """The authenticated connection below. All verbs raise ``RemoteProtocolError`` when it breaks."""
 
-    async def send_all(self, *parts: bytes | bytearray | memoryview) -> None:
+    async def send_all(self, *parts: Buffer | Range) -> None:
         """Send the parts one after another; they are not joined first."""
         ...
 
     async def send_eof(self) -> None: ...
 
-    async def receive_some(self) -> bytes | bytearray:
-        """The next bytes, in pieces of the channel's choosing; ``b""`` when the connection has ended."""
+    async def receive_some(self) -> Buffer:
+        """The next bytes, in pieces of the channel's choosing and valid until the next call; ``b""`` when the connection has ended."""
         ...
 
 
@@ -70,11 +75,11 @@ class Remote:
 
 @dataclass(slots=True, eq=False, kw_only=True)
 class _Piece:
-    """One data frame on its way out."""
+    """Bytes of one stream on their way out."""
 
     stream: Stream
-    header: bytes
-    payload: memoryview
+    stream_id: int
+    payload: Range
     written: trio.Event = field(default_factory=trio.Event)
 
 
@@ -90,7 +95,10 @@ class Stream:
         self.sending_ended: Final = trio.Event()
         self._muxer: Final = muxer
         self._id: Final = stream_id
-        self._received = bytearray()
+        self._backlog: Final = _Backlog()
+        self._target: memoryview | None = None
+        """Where the receiver wants what comes next, while it waits."""
+        self._n_filled = 0
         self._receiving_ended = False
         self._unacknowledged_bytes = 0
         self._receive_window = muxer.receive_window
@@ -107,45 +115,80 @@ class Stream:
     def address(self) -> str | None:
         return self._muxer.remote.address
 
-    async def send_all(self, data: bytes | bytearray | memoryview) -> None:
+    async def send_all(self, data: Buffer) -> None:
         """Return when all of ``data`` was handed to the operating system; waits as long as the peer's window is closed.
 
         Raises ``RemoteProtocolError(transfer_truncated)`` when the stream or its connection has ended, on whichever side.
         """
+        await self.send_source(Plain(data))
+
+    async def send_source(self, source: Source) -> None:
+        """As ``send_all``, for bytes that are read when there is room for them. What cannot be read ends the connection."""
         assert not self.sending_ended.is_set() or self._failure is not None, "nothing is sent after close()"
         await trio.lowlevel.checkpoint()
-        rest = memoryview(data).cast("B")
-        while rest:
+        at = 0
+        while at < len(source):
             while self._failure is None and self._send_window == 0:
                 self._sender_wakes = trio.Event()
                 await self._sender_wakes.wait()
             self._raise_failure()
-            size = min(len(rest), self._send_window, FRAME_PAYLOAD_MAX)
-            self._send_window -= size
-            await self._muxer.write_data(self, self._id, rest[:size])
-            rest = rest[size:]
+            end = min(len(source), at + min(self._send_window, WRITE_MAX))
+            self._send_window -= end - at
+            await self._muxer.write_data(self, self._id, Range(source, at, end))
+            at = end
         self._raise_failure()
 
-    async def receive_some(self, max_bytes: int) -> bytes | bytearray:
+    async def receive_some(self, max_bytes: int) -> bytes:
         """Between 1 and ``max_bytes`` bytes, or ``b""`` once the peer has ended its side cleanly.
 
         Whatever arrived before a failure is delivered first. Raises ``RemoteProtocolError(transfer_truncated)`` for every other end.
         """
         assert max_bytes > 0
         await trio.lowlevel.checkpoint()
-        while not self._received:
-            if self._receiving_ended:
+        while not self._backlog:
+            if self._has_ended():
                 return b""
-            self._raise_failure()
-            self._receiver_wakes = trio.Event()
-            await self._receiver_wakes.wait()
-        if len(self._received) <= max_bytes:
-            data, self._received = self._received, bytearray()
-        else:
-            data = self._received[:max_bytes]
-            del self._received[:max_bytes]
+            await self._wait_received()
+        data = bytes(self._backlog.peek(max_bytes))
+        self._backlog.drop(len(data))
         self._acknowledge(len(data))
         return data
+
+    async def receive_into(self, target: memoryview) -> int:
+        """As ``receive_some``, into ``target``; returns how many bytes there are now. What comes while it waits is not kept elsewhere."""
+        assert target
+        await trio.lowlevel.checkpoint()
+        if self._backlog:
+            view = self._backlog.peek(len(target))
+            size = len(view)
+            target[:size] = view
+            self._backlog.drop(size)
+        else:
+            size = await self._receive_awaited(target)
+        self._acknowledge(size)
+        return size
+
+    async def _receive_awaited(self, target: memoryview) -> int:
+        self._target, self._n_filled = target, 0
+        try:
+            while not self._n_filled and not self._has_ended():
+                await self._wait_received()
+        except BaseException:
+            self._backlog.put_back(target[: self._n_filled])  # cancelled: who receives next has it
+            raise
+        finally:
+            self._target = None
+        return self._n_filled
+
+    def _has_ended(self) -> bool:
+        """Whether the peer ended its side cleanly; raises for every other end."""
+        if not self._receiving_ended:
+            self._raise_failure()
+        return self._receiving_ended
+
+    async def _wait_received(self) -> None:
+        self._receiver_wakes = trio.Event()
+        await self._receiver_wakes.wait()
 
     async def close(self) -> None:
         """End our side cleanly: returns when the end was handed to the operating system. The peer's side stays open."""
@@ -172,7 +215,12 @@ class Stream:
         return True
 
     def feed(self, data: memoryview) -> None:
-        self._received += data
+        if self._target is not None and not self._backlog:
+            size = min(len(data), len(self._target) - self._n_filled)
+            self._target[self._n_filled : self._n_filled + size] = data[:size]
+            self._n_filled += size
+            data = data[size:]
+        self._backlog.append(data)
         self._receiver_wakes.set()
 
     def grant(self, size: int) -> None:
@@ -215,6 +263,43 @@ class Stream:
             self._unacknowledged_bytes = 0
 
 
+class _Backlog:
+    """What has arrived and nobody has taken: one buffer, which is used again once it is empty."""
+
+    def __init__(self) -> None:
+        self._buffer = bytearray()
+        self._start = 0
+        self._end = 0
+
+    def __len__(self) -> int:
+        return self._end - self._start
+
+    def append(self, data: memoryview) -> None:
+        if len(self._buffer) - self._end < len(data):
+            # A window bounds what is held, so there is never more to move than that.
+            grown = self._buffer if self._start >= len(data) + len(self) else bytearray(2 * (len(self) + len(data)))
+            grown[: len(self)] = self._buffer[self._start : self._end]
+            self._buffer, self._start, self._end = grown, 0, len(self)
+        self._buffer[self._end : self._end + len(data)] = data
+        self._end += len(data)
+
+    def put_back(self, data: memoryview) -> None:
+        """Add bytes before the oldest."""
+        newer = bytes(self.peek(len(self)))
+        self.drop(len(self))
+        self.append(data)
+        self.append(memoryview(newer))
+
+    def peek(self, size_max: int) -> memoryview:
+        """The oldest bytes, valid until something is appended."""
+        return memoryview(self._buffer)[self._start : min(self._end, self._start + size_max)]
+
+    def drop(self, size: int) -> None:
+        self._start += size
+        if self._start == self._end:
+            self._start = self._end = 0
+
+
 class Muxer:
     """The streams of one connection. ``run`` must be running for any of them to move.
 
@@ -250,6 +335,7 @@ class Muxer:
         self._n_batches_written = 0
         self._queued = trio.Event()
         self._written = trio.Event()
+        self._reading: Final = trio.CancelScope()
 
     async def run(self) -> None:
         """Move bytes until the connection ends, from either side. All streams still open then have failed."""
@@ -304,10 +390,9 @@ class Muxer:
         self._control += _HEADER.pack(_VERSION, kind, flags, stream_id, length)
         self._queued.set()
 
-    async def write_data(self, stream: Stream, stream_id: int, payload: memoryview) -> None:
-        """Write one data frame. The writer finishes it even when the caller is cancelled; a connection that has ended drops it."""
-        header = _HEADER.pack(_VERSION, _Type.DATA, _Flag.NONE, stream_id, len(payload))
-        piece = _Piece(stream=stream, header=header, payload=payload)
+    async def write_data(self, stream: Stream, stream_id: int, payload: Range) -> None:
+        """Write data frames. The writer finishes them even when the caller is cancelled; a connection that has ended drops them."""
+        piece = _Piece(stream=stream, stream_id=stream_id, payload=payload)
         self._pieces.append(piece)
         self._queued.set()
         await piece.written.wait()
@@ -325,11 +410,16 @@ class Muxer:
 
     async def _write_until_broken(self) -> None:
         with suppress(RemoteProtocolError):  # the reader meets it too, and before that what has arrived already
-            await self._write()
+            try:
+                await self._write()
+            except LocalProtocolError as failure:  # bytes that were to be sent cannot be had, and a frame of them has been announced
+                _log.error("a connection is given up: %s", failure)
+                self._reading.cancel()
 
     async def _read_until_ended(self) -> None:
         try:
-            await self._read()
+            with self._reading:
+                await self._read()
         except RemoteProtocolError as failure:
             self._failure = failure
 
@@ -341,12 +431,13 @@ class Muxer:
             self._n_batches_begun += 1
             control, self._control = self._control, bytearray()
             self._writing, self._pieces = self._pieces, []
-            batch: list[bytearray | memoryview] = []
+            batch: list[bytearray | Range] = []
             head = control  # the frames without payload, then the header of the first with one
             for piece in self._writing:
-                head += piece.header
-                batch += (head, piece.payload)
-                head = bytearray()
+                for payload in piece.payload.split(FRAME_PAYLOAD_MAX):
+                    head += _HEADER.pack(_VERSION, _Type.DATA, _Flag.NONE, piece.stream_id, len(payload))
+                    batch += (head, payload)
+                    head = bytearray()
             await self._channel.send_all(*batch, head)
             if self._is_parting:
                 await self._channel.send_eof()
@@ -360,22 +451,24 @@ class Muxer:
 
     async def _read(self) -> NoReturn:
         """Feed frames to their streams as they come, whole or in parts, so that a frame's announced length costs nothing."""
-        data: bytes | bytearray = b""
-        start = 0
+        head = bytearray()  # of a header that came in several pieces
+        data = memoryview(b"")
         while True:
-            while len(data) - start < _HEADER.size:
-                data, start = data[start:] + await self._receive(), 0
-            version, kind, flags, stream_id, length = _HEADER.unpack_from(data, start)
-            start += _HEADER.size
+            while len(head) + len(data) < _HEADER.size:
+                head += data
+                data = await self._receive()
+            n_lacking = _HEADER.size - len(head)
+            version, kind, flags, stream_id, length = _HEADER.unpack(head + data[:n_lacking])
+            head.clear()
+            data = data[n_lacking:]
             if version != _VERSION:
                 raise _broken(f"it speaks version {version} of Yamux")
             stream = self._begin_frame(kind, flags, stream_id, length)
             n_missing = length if kind == _Type.DATA else 0
             while n_missing:
-                if start == len(data):
-                    data, start = await self._receive(), 0
-                part = memoryview(data)[start : start + n_missing]
-                start += len(part)
+                if not data:
+                    data = await self._receive()
+                part, data = data[:n_missing], data[n_missing:]
                 n_missing -= len(part)
                 if stream is not None:
                     stream.feed(part)
@@ -384,11 +477,11 @@ class Muxer:
             elif stream is not None and flags & _Flag.FIN:
                 stream.end_receiving()
 
-    async def _receive(self) -> bytes | bytearray:
+    async def _receive(self) -> memoryview:
         data = await self._channel.receive_some()
         if not data:
             raise RemoteProtocolError(ErrorCode.TRANSFER_TRUNCATED, "the peer closed the connection")
-        return data
+        return memoryview(data)
 
     def _begin_frame(self, kind: int, flags: int, stream_id: int, length: int) -> Stream | None:
         """Act on a header. Returns the stream it speaks of, or None: not ours to know, or finished on this side already."""
