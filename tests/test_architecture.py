@@ -23,7 +23,7 @@ PACKAGES: Final = {
 ROWS: Final = (
     ("retrieval._native",),
     ("retrieval.errors",),
-    ("retrieval.cid", "retrieval.identity", "retrieval.units"),
+    ("retrieval.cid", "retrieval.identity", "retrieval.memory", "retrieval.units"),
     ("retrieval.wire",),
     ("retrieval.store",),
     ("retrieval.dag", "retrieval.ledger", "retrieval.payment"),

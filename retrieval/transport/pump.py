@@ -6,6 +6,7 @@ as the machine makes them, before anything else runs: machines share their books
 
 from __future__ import annotations
 
+import mmap
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from typing import Final, Protocol
@@ -16,6 +17,7 @@ from retrieval.cid import Cid
 from retrieval.deal.events import Event
 from retrieval.deal.step import Step
 from retrieval.errors import ErrorCode, RemoteProtocolError, RetrievalError
+from retrieval.memory import reserve
 from retrieval.transport.source import Buffer, Plain, Source
 from retrieval.transport.writer import Clock, JournalWriter
 from retrieval.units import KIB, MIB
@@ -87,9 +89,9 @@ class Pump:
         self._clock: Final = clock
         self._on_event: Final = on_event
         self._next_blocks: Final = next_blocks
-        self._unstored: Final = deque[Step | bytearray]()
+        self._unstored: Final = deque[Step | mmap.mmap]()
         """Steps with blocks to be stored, and those behind them; behind the last one of a buffer, the buffer."""
-        self._spare_buffers: Final[list[bytearray]] = []
+        self._spare_buffers: Final[list[mmap.mmap]] = []
         self._n_buffers = 1  # the decoder begins with one of its own
         self._uncommitted: Final = deque[tuple[Step, trio.Event]]()
         self._outbox: Final = bytearray()
@@ -174,14 +176,14 @@ class Pump:
         if error is not None:
             raise error
 
-    async def _spare_buffer(self) -> bytearray:
+    async def _spare_buffer(self) -> mmap.mmap:
         if not self._spare_buffers and self._n_buffers < BUFFERS_MAX:
             self._n_buffers += 1
-            return bytearray(BUFFER_BYTES)
+            return reserve(BUFFER_BYTES)
         await self._until(lambda: bool(self._spare_buffers))
         return self._spare_buffers.pop()
 
-    def _give_back(self, buffer: bytearray) -> None:
+    def _give_back(self, buffer: mmap.mmap) -> None:
         """Use a buffer again once the blocks in it are stored."""
         if self._unstored:
             self._unstored.append(buffer)

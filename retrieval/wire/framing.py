@@ -25,6 +25,7 @@ once, up to sixteen, the less each costs. Those under BLAKE3 are verified one by
 
 from __future__ import annotations
 
+import mmap
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import takewhile
@@ -34,6 +35,7 @@ from retrieval import _native
 from retrieval._native import BlockRow, BlockStatus, Stop
 from retrieval.cid import Cid, verify_blake3
 from retrieval.errors import ErrorCode, RemoteProtocolError
+from retrieval.memory import reserve
 from retrieval.units import MIB
 from retrieval.wire import shape
 from retrieval.wire.messages import BLOCK_SIZE_MAX, DEAL_ID_SIZE, MESSAGE_OF_TYPE, TYPE_OF_MESSAGE, DealId, FrameType, Message
@@ -93,7 +95,7 @@ class FrameDecoder:
     """
 
     def __init__(self) -> None:
-        self._buffer = bytearray(BUFFER_BYTES)
+        self._buffer = reserve(BUFFER_BYTES)
         self._start = 0
         self._end = 0
         self._holds_blocks = False
@@ -142,7 +144,7 @@ class FrameDecoder:
         if not self._holds_blocks:
             self._compact()
 
-    def move(self, buffer: bytearray) -> bytearray:
+    def move(self, buffer: mmap.mmap) -> mmap.mmap:
         """Go on in another buffer of ``BUFFER_BYTES``; returns the one that was used so far, with the payloads in it."""
         assert len(buffer) == BUFFER_BYTES
         left, n_rest = self._buffer, self._end - self._start
@@ -164,7 +166,7 @@ class FrameDecoder:
                 self.received(size)
                 yield from self.decode()
                 if self._holds_blocks:
-                    self.move(bytearray(BUFFER_BYTES))
+                    self.move(reserve(BUFFER_BYTES))
 
     def _compact(self) -> None:
         if self._start == 0:

@@ -13,6 +13,7 @@ import trio
 from libp2p.security.secure_session import SecureSession
 
 from retrieval.identity import PeerId
+from retrieval.memory import reserve
 from retrieval.transport.source import Range
 from retrieval.units import KIB
 
@@ -69,9 +70,9 @@ class SecureChannel:
         noise = session.conn.noise_state.noise_protocol
         self._sealing: Final = Cipher(noise.cipher_state_encrypt.k, noise.cipher_state_encrypt.n)
         self._opening: Final = Cipher(noise.cipher_state_decrypt.k, noise.cipher_state_decrypt.n)
-        self._received: Final = memoryview(bytearray(READ_MAX + LENGTH_BYTES + MESSAGE_BYTES_MAX))
+        self._received: Final = memoryview(reserve(READ_MAX + LENGTH_BYTES + MESSAGE_BYTES_MAX))
         """What the socket gave and no message has used. The rest of a message is always shorter than the space behind ``READ_MAX``."""
-        self._plaintext: Final = memoryview(bytearray(len(self._received)))
+        self._plaintext: Final = memoryview(reserve(len(self._received)))
         unread = raw.take_unread()
         self._received[: len(unread)] = unread
         self._n_received = len(unread)
