@@ -61,17 +61,21 @@ class Journal:
         ``LocalProtocolError(disk_full)`` with nothing appended.
         """
         assert len(records) <= APPEND_MAX
-        head, state = self._head, Overlay(self._storage)
+        if not records:
+            return []
+        sequence, prev_hash = self._head.sequence, self._head.hash
+        time_ms = max(now_ms, self._head.time_ms)
         entries: list[Entry] = []
-        for record in records:
-            time_ms = max(now_ms, head.time_ms)
-            entry = chain(record, sequence=head.sequence + 1, time_ms=time_ms, prev_hash=head.hash)
-            state.write(self._reduce(state, entry))
-            entries.append(entry)
-            head = _head_of(entry)
-        if entries:
-            self._storage.commit(entries, state.changes())
-            self._head = head
+        with self._storage.snapshot() as stored:  # nobody else commits, so one look at the disk serves all records
+            state = Overlay(stored)
+            for record in records:
+                sequence += 1
+                entry = chain(record, sequence=sequence, time_ms=time_ms, prev_hash=prev_hash)
+                state.write(self._reduce(state, entry))
+                entries.append(entry)
+                prev_hash = entry.hash
+        self._storage.commit(entries, state.changes())
+        self._head = _head_of(entries[-1])
         return entries
 
     def iterate(self, from_sequence: int = 1) -> Iterator[Entry]:

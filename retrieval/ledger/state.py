@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from functools import cache
 from typing import Final, Protocol
 
 from retrieval.ledger.entry import Entry, decode_entry
@@ -16,6 +17,12 @@ from retrieval.ledger.entry import Entry, decode_entry
 TABLE_NAME_SIZE_MAX: Final = 32  # bytes of ASCII
 ROW_KEY_SIZE_MAX: Final = 256  # bytes; LMDB allows 511 for table name, separator and key together
 ROW_VALUE_SIZE_MAX: Final = 256 * 1024  # bytes; a deal's quote, accept and last receipt together
+
+
+@cache
+def is_table_name(table: str) -> bool:
+    """Whether a table may be called so. The names are constants of this program, and few."""
+    return 0 < len(table) <= TABLE_NAME_SIZE_MAX and table.isascii() and "\x00" not in table  # a NUL ends it in LMDB keys
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,9 +34,7 @@ class Row:
     value: bytes | None
 
     def __post_init__(self) -> None:
-        assert 0 < len(self.table) <= TABLE_NAME_SIZE_MAX
-        assert self.table.isascii()
-        assert "\x00" not in self.table, "a NUL ends the table's name in LMDB keys"
+        assert is_table_name(self.table)
         assert 0 < len(self.key) <= ROW_KEY_SIZE_MAX
         assert self.value is None or len(self.value) <= ROW_VALUE_SIZE_MAX
 
@@ -83,6 +88,8 @@ class MemoryStateStorage:
     def __init__(self) -> None:
         self._entries: list[bytes] = []
         self._tables: dict[str, dict[bytes, bytes]] = {}
+        self._n_snapshots = 0
+        """That are open: what they show is replaced by the next change, and not changed itself."""
 
     def get(self, table: str, key: bytes) -> bytes | None:
         return self._tables.get(table, {}).get(key)
@@ -91,6 +98,7 @@ class MemoryStateStorage:
         return sorted((key, value) for key, value in self._tables.get(table, {}).items() if key.startswith(prefix))
 
     def commit(self, entries: Sequence[Entry], rows: Iterable[Row]) -> None:
+        self._leave_snapshots()
         for entry in entries:
             assert entry.sequence == len(self._entries) + 1
             self._entries.append(entry.encode())
@@ -98,6 +106,7 @@ class MemoryStateStorage:
 
     def write(self, rows: Iterable[Row]) -> None:
         """Change rows alone, as a replay does."""
+        self._leave_snapshots()
         for row in rows:
             table = self._tables.setdefault(row.table, {})
             if row.value is None:
@@ -108,9 +117,17 @@ class MemoryStateStorage:
     @contextmanager
     def snapshot(self) -> Iterator[MemoryStateStorage]:
         frozen = MemoryStateStorage()
-        frozen._entries = list(self._entries)
-        frozen._tables = {name: dict(table) for name, table in self._tables.items()}
-        yield frozen
+        frozen._entries, frozen._tables = self._entries, self._tables
+        self._n_snapshots += 1
+        try:
+            yield frozen
+        finally:
+            self._n_snapshots -= 1
+
+    def _leave_snapshots(self) -> None:
+        if self._n_snapshots:
+            self._entries = list(self._entries)
+            self._tables = {name: dict(table) for name, table in self._tables.items()}
 
     def entries(self, from_sequence: int = 1) -> Iterator[Entry]:
         for sequence in range(max(1, from_sequence), len(self._entries) + 1):
@@ -130,21 +147,21 @@ class Overlay:
 
     def __init__(self, below: StateView) -> None:
         self._below = below
-        self._changes: dict[tuple[str, bytes], bytes | None] = {}
+        self._changes: dict[tuple[str, bytes], Row] = {}
 
     def get(self, table: str, key: bytes) -> bytes | None:
-        if (table, key) in self._changes:
-            return self._changes[table, key]
-        return self._below.get(table, key)
+        changed = self._changes.get((table, key))
+        return self._below.get(table, key) if changed is None else changed.value
 
     def scan(self, table: str, prefix: bytes = b"") -> list[tuple[bytes, bytes]]:
         merged: dict[bytes, bytes | None] = dict(self._below.scan(table, prefix))
-        merged |= {key: value for (name, key), value in self._changes.items() if name == table and key.startswith(prefix)}
+        merged |= {row.key: row.value for row in self._changes.values() if row.table == table and row.key.startswith(prefix)}
         return sorted((key, value) for key, value in merged.items() if value is not None)
 
     def write(self, rows: Iterable[Row]) -> None:
-        self._changes |= {(row.table, row.key): row.value for row in rows}
+        for row in rows:
+            self._changes[row.table, row.key] = row
 
     def changes(self) -> list[Row]:
         """What has been written on top: one row a key."""
-        return [Row(table=table, key=key, value=value) for (table, key), value in self._changes.items()]
+        return list(self._changes.values())

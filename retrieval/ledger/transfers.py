@@ -12,11 +12,11 @@ whole. The tables are a fold of the journal's transfer records, as all state is.
 from __future__ import annotations
 
 import hashlib
-import struct
 from collections.abc import Set
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import Enum, IntEnum
-from typing import Final
+from functools import lru_cache
+from typing import Final, NamedTuple
 
 from retrieval.errors import ErrorCode, LocalProtocolError
 from retrieval.ledger.state import Overlay, Row, StateView
@@ -25,6 +25,8 @@ from retrieval.wire import cbor
 
 ID_SIZE: Final = 16
 ACCOUNT_SIZE_MAX: Final = 128  # bytes of ASCII; a channel id in hex, with its class before it, needs 80
+
+RESERVATIONS_CACHED: Final = 1024  # transfers kept decoded: a reservation is read again when it is resolved, by the next payment
 
 ACCOUNTS: Final = "accounts/1"
 TRANSFERS: Final = "transfers/1"
@@ -88,9 +90,8 @@ class Result(Enum):
     APPLIED = "applied"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Balance:
-    """The four sums of an account; what is pending is not yet in what is posted."""
+class Balance(NamedTuple):
+    """The four sums of an account; what is pending is not yet in what is posted. (A tuple: each transfer makes two.)"""
 
     debits_pending: int = 0
     credits_pending: int = 0
@@ -125,33 +126,27 @@ class Balances:
 
     def apply(self, transfer: Transfer) -> Result:
         """Apply ``transfer``, or change nothing and say why."""
-        encoded = encode_transfer(transfer)
+        return self._apply(transfer, encode_transfer(transfer))
+
+    def apply_encoded(self, body: bytes) -> tuple[Transfer, Result]:
+        """The same, of a transfer record's body; gives what it says as well."""
+        transfer = decode_transfer(body)
+        return transfer, self._apply(transfer, body)
+
+    def _apply(self, transfer: Transfer, encoded: bytes) -> Result:
+        digest = hashlib.sha256(encoded).digest()[:_DIGEST_SIZE]
         known = self._state.get(TRANSFERS, transfer.id)
         if known is not None:
-            return Result.EXISTS if known[1 : 1 + _DIGEST_SIZE] == _digest(encoded) else Result.ID_TAKEN
-        if transfer.pending_id is None:
-            return self._move(transfer, encoded)
-        return self._resolve(transfer, transfer.pending_id, encoded)
+            return Result.EXISTS if known[1:] == digest else Result.ID_TAKEN
+        if transfer.pending_id is not None:
+            return self._resolve(transfer, transfer.pending_id, digest)
+        if transfer.flag is not TransferFlag.PENDING:
+            moved = self._move(transfer, posted=transfer.amount)
+            return moved or self._keep(transfer.id, _Status.CLOSED, digest)
+        moved = self._move(transfer, pending=transfer.amount)
+        return moved or self._keep(transfer.id, _Status.OPEN, digest, reservation=encoded)
 
-    def _move(self, transfer: Transfer, encoded: bytes) -> Result:
-        """Post or reserve."""
-        debited, credited = self.balance(transfer.debit), self.balance(transfer.credit)
-        amount, reserves = transfer.amount, transfer.flag is TransferFlag.PENDING
-        if reserves:
-            debited_after = replace(debited, debits_pending=debited.debits_pending + amount)
-            credited_after = replace(credited, credits_pending=credited.credits_pending + amount)
-        else:
-            debited_after = replace(debited, debits_posted=debited.debits_posted + amount)
-            credited_after = replace(credited, credits_posted=credited.credits_posted + amount)
-        if _overflows(debited_after) or _overflows(credited_after):
-            return Result.OVERFLOW
-        if transfer.debit.partition(":")[0] in self._limited and debited_after.available < 0:
-            return Result.EXCEEDS_CREDITS
-        self._set_balances(transfer, debited_after, credited_after)
-        self._set_transfer(transfer.id, _Status.OPEN if reserves else _Status.CLOSED, encoded)
-        return Result.APPLIED
-
-    def _resolve(self, transfer: Transfer, pending_id: bytes, encoded: bytes) -> Result:
+    def _resolve(self, transfer: Transfer, pending_id: bytes, digest: bytes) -> Result:
         """Post part of a reservation, or none of it, and release the rest."""
         known = self._state.get(TRANSFERS, pending_id)
         if known is None or known[0] == _Status.CLOSED:
@@ -161,37 +156,39 @@ class Balances:
         reservation = _decode_reservation(self._state.get(RESERVATIONS, pending_id))
         if transfer.amount > reservation.amount:
             return Result.EXCEEDS_PENDING
-        debited, credited = self.balance(reservation.debit), self.balance(reservation.credit)
-        assert debited.debits_pending >= reservation.amount
-        assert credited.credits_pending >= reservation.amount
-        debited = replace(
-            debited,
-            debits_pending=debited.debits_pending - reservation.amount,
-            debits_posted=debited.debits_posted + transfer.amount,
-        )
-        credited = replace(
-            credited,
-            credits_pending=credited.credits_pending - reservation.amount,
-            credits_posted=credited.credits_posted + transfer.amount,
-        )
-        if _overflows(debited) or _overflows(credited):
+        moved = self._move(reservation, pending=-reservation.amount, posted=transfer.amount)
+        if moved is not None:
+            return moved
+        self._keep(pending_id, _Status.RESOLVED, known[1:])
+        return self._keep(transfer.id, _Status.CLOSED, digest)
+
+    def _move(self, between: Transfer, *, pending: int = 0, posted: int = 0) -> Result | None:
+        """Change both accounts alike, or change nothing and say why."""
+        debit, credit = self.balance(between.debit), self.balance(between.credit)
+        debited = Balance(debit.debits_pending + pending, debit.credits_pending, debit.debits_posted + posted, debit.credits_posted)
+        credited = Balance(credit.debits_pending, credit.credits_pending + pending, credit.debits_posted, credit.credits_posted + posted)
+        assert debited.debits_pending >= 0
+        assert credited.credits_pending >= 0
+        if max(*debited, *credited) > AMOUNT_MAX:
             return Result.OVERFLOW
-        self._set_balances(reservation, debited, credited)
-        self._set_transfer(pending_id, _Status.RESOLVED, encode_transfer(reservation))
-        self._set_transfer(transfer.id, _Status.CLOSED, encoded)
+        if debited.available < 0 and between.debit.partition(":")[0] in self._limited:
+            return Result.EXCEEDS_CREDITS
+        assert debited.posted + credited.posted == debit.posted + credit.posted, "money was made or lost"
+        self._state.write(
+            [
+                Row(table=ACCOUNTS, key=between.debit.encode("ascii"), value=_encode_balance(debited)),
+                Row(table=ACCOUNTS, key=between.credit.encode("ascii"), value=_encode_balance(credited)),
+            ]
+        )
+        return None
+
+    def _keep(self, transfer_id: bytes, status: _Status, digest: bytes, *, reservation: bytes | None = None) -> Result:
+        """Know a transfer for ever, and its reservation while that is open."""
+        rows = [Row(table=TRANSFERS, key=transfer_id, value=bytes((status,)) + digest)]
+        if status is not _Status.CLOSED:
+            rows.append(Row(table=RESERVATIONS, key=transfer_id, value=reservation))
+        self._state.write(rows)
         return Result.APPLIED
-
-    def _set_balances(self, transfer: Transfer, debited: Balance, credited: Balance) -> None:
-        before = (self.balance(transfer.debit), self.balance(transfer.credit))
-        assert debited.posted + credited.posted == sum(balance.posted for balance in before), "money was made or lost"
-        assert _pending(debited) + _pending(credited) == sum(map(_pending, before)), "a reservation has one side"
-        for account, balance in ((transfer.debit, debited), (transfer.credit, credited)):
-            self._state.write([Row(table=ACCOUNTS, key=account.encode("ascii"), value=_encode_balance(balance))])
-
-    def _set_transfer(self, transfer_id: bytes, status: _Status, encoded: bytes) -> None:
-        value = bytes((status,)) + _digest(encoded)
-        reserved = encoded if status is _Status.OPEN else None
-        self._state.write([Row(table=TRANSFERS, key=transfer_id, value=value), Row(table=RESERVATIONS, key=transfer_id, value=reserved)])
 
 
 def transfer_rows(state: StateView, body: bytes, *, limited: Set[str]) -> list[Row]:
@@ -200,8 +197,7 @@ def transfer_rows(state: StateView, body: bytes, *, limited: Set[str]) -> list[R
     Whoever journals a transfer has applied it first, so a refusal here raises ``LocalProtocolError(journal_broken)``.
     """
     balances = Balances(state, limited=limited)
-    transfer = decode_transfer(body)
-    result = balances.apply(transfer)
+    transfer, result = balances.apply_encoded(body)
     if result not in (Result.APPLIED, Result.EXISTS):
         raise LocalProtocolError(ErrorCode.JOURNAL_BROKEN, f"transfer {transfer.id.hex()} is refused: {result.value}")
     return balances.rows()
@@ -220,6 +216,7 @@ def encode_transfer(transfer: Transfer) -> bytes:
     return cbor.encode(fields)
 
 
+@lru_cache(maxsize=RESERVATIONS_CACHED)
 def decode_transfer(body: bytes) -> Transfer:
     """Read what ``encode_transfer`` wrote; the journal's hashes vouch for the bytes."""
     fields = cbor.decode(body)
@@ -252,33 +249,15 @@ class _Status(IntEnum):
 
 
 _DIGEST_SIZE: Final = 16
-_BALANCE: Final = struct.Struct(">16s16s16s16s")  # four uint128, in the order of ``Balance``
-
-
-def _digest(encoded: bytes) -> bytes:
-    return hashlib.sha256(encoded).digest()[:_DIGEST_SIZE]
-
-
-def _pending(balance: Balance) -> int:
-    return balance.credits_pending - balance.debits_pending
-
-
-def _overflows(balance: Balance) -> bool:
-    return max(_sums(balance)) > AMOUNT_MAX
-
-
-def _sums(balance: Balance) -> tuple[int, int, int, int]:
-    return (balance.debits_pending, balance.credits_pending, balance.debits_posted, balance.credits_posted)
+_UINT128_SIZE: Final = 16  # bytes; a balance's row holds four, in the order of ``Balance``
 
 
 def _encode_balance(balance: Balance) -> bytes:
-    return _BALANCE.pack(*(amount.to_bytes(16, "big") for amount in _sums(balance)))
+    return b"".join([amount.to_bytes(_UINT128_SIZE, "big") for amount in balance])
 
 
 def _decode_balance(row: bytes | None) -> Balance:
     if row is None:
         return Balance()
-    debits_pending, credits_pending, debits_posted, credits_posted = (int.from_bytes(part, "big") for part in _BALANCE.unpack(row))
-    return Balance(
-        debits_pending=debits_pending, credits_pending=credits_pending, debits_posted=debits_posted, credits_posted=credits_posted
-    )
+    assert len(row) == len(Balance._fields) * _UINT128_SIZE
+    return Balance._make([int.from_bytes(row[at : at + _UINT128_SIZE], "big") for at in range(0, len(row), _UINT128_SIZE)])
