@@ -6,6 +6,7 @@ import argparse
 import importlib
 import sys
 import tempfile
+import time
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final, Protocol, cast
@@ -39,7 +40,9 @@ def measure(name: str, *, runs: int | None, tiny: bool, with_peers: bool) -> She
     print(f"{name}: {(benchmark.__doc__ or '').splitlines()[0]}", file=sys.stderr, flush=True)
     with tempfile.TemporaryDirectory(prefix="benchmark-") as folder:
         workload = TINY if tiny else FULL
+        began = time.monotonic()
         benchmark.run(Setting(folder=Path(folder), workload=workload, runs=runs or RUNS[name], with_peers=with_peers), sheet)
+    print(f"{name}: done in {time.monotonic() - began:.0f} s", file=sys.stderr, flush=True)
     return sheet
 
 

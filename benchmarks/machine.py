@@ -7,9 +7,11 @@ import os
 import platform
 import ssl
 import subprocess
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
+from benchmarks.pair import Unavailable
 from benchmarks.peers import kubo_bitswap
 from benchmarks.processes import ROOT, Json
 from retrieval import _native
@@ -43,8 +45,8 @@ def versions() -> dict[str, str]:
             found[package] = importlib.metadata.version(package)
         except importlib.metadata.PackageNotFoundError:
             continue
-    if kubo := kubo_bitswap.version():
-        found["kubo"] = kubo
+    with suppress(Unavailable):
+        found["kubo"] = ", ".join(kubo_bitswap.binaries())
     return found
 
 

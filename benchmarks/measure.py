@@ -24,7 +24,6 @@ MORE_IS_BETTER: Final = {
     "ms": False,
     "s": False,
     "CPU s/GiB": False,
-    "CPU s/MiB": False,
     "MiB": False,
     "%": False,
     "USD/GB": False,
@@ -115,12 +114,15 @@ class Sheet:
         self.skipped.append(Skipped(name=self.name, what=what, reason=reason))
 
 
-def take_turns(runs: int, subjects: Mapping[str, Callable[[], T]]) -> dict[str, list[T]]:
+def take_turns(
+    runs: int, subjects: Mapping[str, Callable[[], T]], *, after_each_round: Callable[[], None] = lambda: None
+) -> dict[str, list[T]]:
     """Measure each subject ``runs`` times, in rounds: A B A B."""
     measured: dict[str, list[T]] = {label: [] for label in subjects}
     for _ in range(runs):
         for label, subject in subjects.items():
             measured[label].append(subject())
+        after_each_round()
     return measured
 
 

@@ -1,28 +1,26 @@
-"""Plots as inline SVG, made by hand: rows of bars and dots that need no script, no font and no other file.
+"""Plots as HTML made by hand: rows of bars and dots that need no script, no font, no picture and no other file.
 
-Colours come from the page's style sheet by class, so that one drawing is right by day and by night.
+A row is a label, a track and a figure. What lies on a track is placed in per cent of its width, so that one drawing fits a desk and a
+phone, where the label stands above the track; colours come from the page's style sheet by class, so that it is right by day and by night.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from html import escape
 from typing import Final
 
-WIDTH: Final = 940
-LABEL_WIDTH: Final = 400
-VALUE_WIDTH: Final = 110
-ROW_HEIGHT: Final = 34
-AXIS_HEIGHT: Final = 24
-BAR_HEIGHT: Final = 16
-PLOT_LEFT: Final = LABEL_WIDTH + 12
-PLOT_RIGHT: Final = WIDTH - VALUE_WIDTH
 TICKS_MAX: Final = 6
+LOG_TICKS: Final = (0.01, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100)
+LOG_LOW: Final = 0.01
+LOG_HIGH: Final = 100.0
+"""What lies beyond stands at the end of the axis; its figure is written beside it."""
+MARGIN: Final = 1.25  # of a logarithmic axis beyond the outermost figure
 
 Place = Callable[[float], float]
-"""From a figure to an x coordinate."""
+"""From a figure to per cent of the track."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,102 +50,76 @@ class Stack:
 def ratios(rows: Sequence[Row]) -> str:
     """Dots on a logarithmic axis around 1×; a mark where the target is."""
     figures = [figure for row in rows for figure in (row.value, row.target) if figure]
-    low, high = min(0.5, *figures) / 1.25, max(2.0, *figures) * 1.25
+    low, high = max(LOG_LOW, min(0.5, *figures) / MARGIN), min(LOG_HIGH, max(2.0, *figures) * MARGIN)
     span = math.log(high / low)
 
     def place(figure: float) -> float:
-        return PLOT_LEFT + (PLOT_RIGHT - PLOT_LEFT) * math.log(max(figure, low) / low) / span
+        return 100 * math.log(min(max(figure, low), high) / low) / span
 
-    ticks = [tick for tick in (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100) if low <= tick <= high]
-    parts = [_axis(ticks, place, len(rows), lambda tick: f"{tick:g}×")]
-    parts.append(_line(place(1), 0, ROW_HEIGHT * len(rows), "unity"))
-    for number, row in enumerate(rows):
-        middle = ROW_HEIGHT * number + ROW_HEIGHT / 2
-        parts.append(_texts(row.label, row.shown, middle, row.tone))
+    ticks = [tick for tick in LOG_TICKS if low <= tick <= high]
+    drawn = []
+    for row in rows:
         start, end = sorted((place(1), place(row.value)))
-        parts.append(f'<rect class="stem {row.tone}" x="{start:.1f}" y="{middle - 2:.1f}" width="{max(end - start, 1):.1f}" height="4"/>')
-        if row.target is not None:
-            parts.append(_target(place(row.target), middle))
-        parts.append(f'<circle class="dot {row.tone}" cx="{place(row.value):.1f}" cy="{middle:.1f}" r="7"/>')
-    return _svg(len(rows), parts)
+        marks = [_mark("unity", place(1)), _span(f"stem {row.tone}", start, end)]
+        marks += [_mark("target", place(row.target))] if row.target is not None else []
+        marks.append(_mark(f"dot {row.tone}", place(row.value)))
+        drawn.append(_row(row.label, row.shown, row.tone, _grid(ticks, place), marks))
+    return _plot(drawn, [(place(tick), f"{tick:g}×") for tick in ticks])
 
 
 def bars(rows: Sequence[Row], *, unit: str) -> str:
     """Bars from zero, every run a dot on its bar; a mark where the target is."""
-    figures = [figure for row in rows for figure in (row.value, *row.samples, row.target or 0)]
-    high = max(*figures, 1e-9) * 1.05
-
-    def place(figure: float) -> float:
-        return PLOT_LEFT + (PLOT_RIGHT - PLOT_LEFT) * figure / high
-
-    parts = [_axis(_round_ticks(high), place, len(rows), lambda tick: f"{tick:g}", unit)]
-    for number, row in enumerate(rows):
-        middle = ROW_HEIGHT * number + ROW_HEIGHT / 2
-        parts.append(_texts(row.label, row.shown, middle, row.tone))
-        parts.append(_bar(row.tone, PLOT_LEFT, place(row.value), middle))
-        parts += [f'<circle class="run" cx="{place(sample):.1f}" cy="{middle:.1f}" r="3"/>' for sample in row.samples]
-        if row.target is not None:
-            parts.append(_target(place(row.target), middle))
-    return _svg(len(rows), parts)
+    place, ticks = _linear([figure for row in rows for figure in (row.value, *row.samples, row.target or 0)])
+    drawn = []
+    for row in rows:
+        marks = [_span(f"bar {row.tone}", 0, place(row.value)), *(_mark("run", place(sample)) for sample in row.samples)]
+        marks += [_mark("target", place(row.target))] if row.target is not None else []
+        drawn.append(_row(row.label, row.shown, row.tone, _grid(ticks, place), marks))
+    return _plot(drawn, [(place(tick), f"{tick:g}") for tick in ticks], unit)
 
 
 def stacks(rows: Sequence[Stack], *, unit: str) -> str:
     """Bars made of parts, with a legend; the same name has the same colour in every row."""
-    high = max(*(sum(size for _, size in row.parts) for row in rows), 1e-9) * 1.05
+    place, ticks = _linear([sum(size for _, size in row.parts) for row in rows])
     names = list(dict.fromkeys(name for row in rows for name, _ in row.parts))
-
-    def place(figure: float) -> float:
-        return PLOT_LEFT + (PLOT_RIGHT - PLOT_LEFT) * figure / high
-
-    parts = [_axis(_round_ticks(high), place, len(rows), lambda tick: f"{tick:g}", unit)]
-    for number, row in enumerate(rows):
-        middle, at = ROW_HEIGHT * number + ROW_HEIGHT / 2, 0.0
-        parts.append(_texts(row.label, row.shown, middle, "plain"))
+    drawn = []
+    for row in rows:
+        marks, at = [], 0.0
         for name, size in row.parts:
-            parts.append(_bar(f"part-{names.index(name)}", place(at), place(at + size), middle, title=f"{name}: {size:.3g} {unit}"))
+            marks.append(_span(f"bar part-{names.index(name)}", place(at), place(at + size), title=f"{name}: {size:.3g} {unit}"))
             at += size
+        drawn.append(_row(row.label, row.shown, "plain", _grid(ticks, place), marks))
     legend = "".join(f'<span><i class="part-{number}"></i>{escape(name)}</span>' for number, name in enumerate(names))
-    return _svg(len(rows), parts) + f'<p class="legend">{legend}</p>'
+    return _plot(drawn, [(place(tick), f"{tick:g}") for tick in ticks], unit) + f'<p class="legend">{legend}</p>'
 
 
-def _svg(n_rows: int, parts: Sequence[str]) -> str:
-    height = ROW_HEIGHT * n_rows + AXIS_HEIGHT
-    return f'<svg viewBox="0 0 {WIDTH} {height}" role="img">{"".join(parts)}</svg>'
-
-
-def _texts(label: str, shown: str, middle: float, tone: str) -> str:
-    return (
-        f'<text class="label" x="{LABEL_WIDTH}" y="{middle + 4.5:.1f}">{escape(label)}</text>'
-        f'<text class="value {tone}" x="{WIDTH}" y="{middle + 4.5:.1f}">{escape(shown)}</text>'
-    )
-
-
-def _bar(tone: str, start: float, end: float, middle: float, title: str = "") -> str:
-    y, width = middle - BAR_HEIGHT / 2, max(end - start, 1)
-    inside = f"<title>{escape(title)}</title>" if title else ""
-    return f'<rect class="bar {tone}" x="{start:.1f}" y="{y:.1f}" width="{width:.1f}" height="{BAR_HEIGHT}" rx="2">{inside}</rect>'
-
-
-def _target(x: float, middle: float) -> str:
-    return _line(x, middle - 12, middle + 12, "target")
-
-
-def _line(x: float, top: float, bottom: float, kind: str) -> str:
-    return f'<line class="{kind}" x1="{x:.1f}" x2="{x:.1f}" y1="{top:.1f}" y2="{bottom:.1f}"/>'
-
-
-def _axis(ticks: Sequence[float], place: Place, n_rows: int, show: Callable[[float], str], unit: str = "") -> str:
-    bottom = ROW_HEIGHT * n_rows
-    marks = "".join(
-        _line(place(tick), 0, bottom, "grid") + f'<text class="tick" x="{place(tick):.1f}" y="{bottom + 16}">{show(tick)}</text>'
-        for tick in ticks
-    )
-    return marks + (f'<text class="unit" x="{WIDTH}" y="{bottom + 16}">{escape(unit)}</text>' if unit else "")
-
-
-def _round_ticks(high: float) -> list[float]:
-    """From zero in round steps."""
+def _linear(figures: Sequence[float]) -> tuple[Place, list[float]]:
+    """Places from zero to the highest figure, and round ticks up to there."""
+    high = max(*figures, 1e-9) * 1.02
     rough = high / TICKS_MAX
-    power = 10 ** math.floor(math.log10(rough))
+    power: float = 10 ** math.floor(math.log10(rough))
     step = next(power * factor for factor in (1, 2, 5, 10) if power * factor >= rough)
-    return [step * number for number in range(int(high / step) + 1)]
+    return lambda figure: 100 * figure / high, [step * number for number in range(int(high / step) + 1)]
+
+
+def _plot(rows: Iterable[str], ticks: Sequence[tuple[float, str]], unit: str = "") -> str:
+    axis = "".join(f'<i class="tick" style="left:{at:.2f}%">{escape(shown)}</i>' for at, shown in ticks)
+    return f'<div class="plot">{"".join(rows)}<div class="row axis"><span class="track">{axis}</span><em>{escape(unit)}</em></div></div>'
+
+
+def _row(label: str, shown: str, tone: str, grid: str, marks: Sequence[str]) -> str:
+    track = f'<span class="track">{grid}{"".join(marks)}</span>'
+    return f'<div class="row"><span class="label">{escape(label)}</span>{track}<b class="{tone}">{escape(shown)}</b></div>'
+
+
+def _grid(ticks: Sequence[float], place: Place) -> str:
+    return "".join(_mark("grid", place(tick)) for tick in ticks)
+
+
+def _mark(kind: str, at: float) -> str:
+    return f'<i class="{kind}" style="left:{at:.2f}%"></i>'
+
+
+def _span(kind: str, start: float, end: float, title: str = "") -> str:
+    said = f' title="{escape(title)}"' if title else ""
+    return f'<i class="{kind}" style="left:{start:.2f}%;width:{max(end - start, 0.2):.2f}%"{said}></i>'

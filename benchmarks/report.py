@@ -8,44 +8,62 @@ from typing import Final
 
 from benchmarks import plots
 from benchmarks.measure import MORE_IS_BETTER, Record
+from benchmarks.peers.kubo_bitswap import ANCHOR_LABEL
 from benchmarks.results import Results
-from retrieval.units import GIB, MIB
 
 STYLE: Final = """
-:root { color-scheme: light dark; --paper: #fbfaf7; --ink: #20242b; --soft: #6d7480; --rule: #e3e1da; --ours: #2458c5; --plain: #b3bac6;
-  --met: #17805a; --missed: #b8472a; --p0: #2458c5; --p1: #6f9be8; --p2: #2a9d8f; --p3: #8ec9a8; --p4: #d9a441; --p5: #b8472a;
+:root { color-scheme: light dark; --paper: #fbfaf7; --ink: #20242b; --soft: #666d79; --rule: #e3e1da; --ours: #2458c5; --plain: #b3bac6;
+  --met: #17805a; --missed: #b8472a; --p0: #2458c5; --p1: #8fb2ef; --p2: #2a9d8f; --p3: #8ec9a8; --p4: #d9a441; --p5: #b8472a;
   --p6: #7d5ba6; }
 @media (prefers-color-scheme: dark) { :root { --paper: #15181d; --ink: #e8e6e1; --soft: #98a0ac; --rule: #2c313a; --ours: #7ea6f5;
-  --plain: #59616e; --met: #4cc295; --missed: #ef8a6b; } }
-body { margin: 0 auto; padding: 3rem 1.5rem 5rem; max-width: 940px; background: var(--paper); color: var(--ink);
-  font: 16px/1.55 system-ui, -apple-system, "Segoe UI", sans-serif; }
-h1 { font-size: 2rem; line-height: 1.2; margin: 0 0 .4rem; letter-spacing: -.02em; }
-h2 { font-size: 1.15rem; margin: 3rem 0 .3rem; }
+  --plain: #59616e; --met: #4cc295; --missed: #ef8a6b; --p0: #4a7de6; --p1: #b4cdf8; --p5: #e07a5f; --p6: #a98bd0; } }
+* { box-sizing: border-box; }
+body { margin: 0 auto; padding: 3rem 1.25rem 5rem; max-width: 960px; background: var(--paper); color: var(--ink);
+  font: 16px/1.5 system-ui, -apple-system, "Segoe UI", sans-serif; }
+h1 { font-size: clamp(1.5rem, 5vw, 2rem); line-height: 1.2; margin: 0 0 .5rem; letter-spacing: -.02em; text-wrap: balance; }
+h2 { font-size: 1.15rem; margin: 3rem 0 .2rem; }
 p { margin: .3rem 0 1rem; } .soft, .legend, footer { color: var(--soft); font-size: .88rem; }
-.badge { display: inline-block; padding: .1rem .6rem; border-radius: 1rem; border: 1px solid currentColor; }
-.score { display: flex; flex-wrap: wrap; gap: 2.2rem; margin: 1.8rem 0 0; } .score b { display: block; font-size: 2.3rem; line-height: 1.1;
-  font-variant-numeric: tabular-nums; } .score span { color: var(--soft); font-size: .85rem; }
-svg { width: 100%; height: auto; display: block; margin: .6rem 0; font-size: 13px; }
-text { fill: var(--ink); } .label { text-anchor: end; } .value { text-anchor: end; font-weight: 600; font-variant-numeric: tabular-nums; }
-.tick { text-anchor: middle; fill: var(--soft); font-size: 11px; } .unit { text-anchor: end; fill: var(--soft); font-size: 11px; }
-.grid { stroke: var(--rule); } .unity { stroke: var(--soft); stroke-width: 1.5; } .target { stroke: var(--ink); stroke-width: 2.5; }
-.plain { fill: var(--plain); } .ours { fill: var(--ours); } .met { fill: var(--met); } .missed { fill: var(--missed); }
-text.plain { fill: var(--ink); } .stem { opacity: .45; } .run { fill: var(--paper); stroke: var(--ink); stroke-width: 1; }
-.part-0 { fill: var(--p0); background: var(--p0); } .part-1 { fill: var(--p1); background: var(--p1); }
-.part-2 { fill: var(--p2); background: var(--p2); } .part-3 { fill: var(--p3); background: var(--p3); }
-.part-4 { fill: var(--p4); background: var(--p4); } .part-5 { fill: var(--p5); background: var(--p5); }
-.part-6 { fill: var(--p6); background: var(--p6); }
-.legend span { margin-right: 1.2rem; } .legend i { display: inline-block; width: .8em; height: .8em;
-  border-radius: 2px; margin-right: .4em; }
-table { border-collapse: collapse; width: 100%; font-size: .84rem; font-variant-numeric: tabular-nums; }
-td, th { text-align: left; padding: .25rem .6rem .25rem 0; border-bottom: 1px solid var(--rule); } td.n, th.n { text-align: right; }
-details { margin-top: 3rem; } summary { cursor: pointer; font-weight: 600; }
+.badge { display: inline-block; padding: .1rem .7rem; border-radius: 1rem; border: 1px solid currentColor; margin-top: .5rem; }
+.score { display: grid; grid-template-columns: repeat(auto-fit, minmax(9rem, 1fr)); gap: 1.4rem 1.6rem; margin: 1.8rem 0 0; }
+.score b { display: block; font-size: clamp(1.4rem, 4vw, 1.8rem); line-height: 1.2; font-variant-numeric: tabular-nums;
+  white-space: nowrap; }
+.score span { color: var(--soft); font-size: .85rem; }
+.row { display: grid; grid-template-columns: 21rem 1fr 6.5rem; column-gap: .9rem; align-items: center; min-height: 1.95rem; }
+.label { text-align: right; font-size: .84rem; line-height: 1.2; padding: .15rem 0; } .row b { text-align: right; font-size: .84rem;
+  font-variant-numeric: tabular-nums; white-space: nowrap; }
+.track { position: relative; align-self: stretch; } .track i { position: absolute; }
+.grid, .unity { top: 0; bottom: 0; width: 1px; background: var(--rule); } .unity { background: var(--soft); }
+.target { top: 12%; bottom: 12%; width: 3px; margin-left: -1.5px; background: var(--ink); border-radius: 1px; }
+.bar { top: 24%; bottom: 24%; border-radius: 2px; } .stem { top: calc(50% - 2px); height: 4px; opacity: .45; }
+.dot { top: calc(50% - 7px); width: 14px; height: 14px; margin-left: -7px; border-radius: 50%; }
+.run { top: calc(50% - 3px); width: 6px; height: 6px; margin-left: -3px; border-radius: 50%; background: var(--paper);
+  border: 1px solid var(--ink); }
+i.plain { background: var(--plain); } i.ours { background: var(--ours); } i.met { background: var(--met); }
+i.missed { background: var(--missed); } b.met { color: var(--met); } b.missed { color: var(--missed); } b.ours { color: var(--ours); }
+.axis { min-height: 1.3rem; } .axis .track { grid-column: 2; } .axis em { text-align: right; font-style: normal; color: var(--soft);
+  font-size: .72rem; white-space: nowrap; }
+.tick { transform: translateX(-50%); font-style: normal; font-size: .72rem; color: var(--soft); white-space: nowrap; }
+.part-0 { background: var(--p0); } .part-1 { background: var(--p1); } .part-2 { background: var(--p2); }
+.part-3 { background: var(--p3); } .part-4 { background: var(--p4); } .part-5 { background: var(--p5); }
+.part-6 { background: var(--p6); }
+.legend { margin-top: .4rem; } .legend span { display: inline-block; margin-right: 1.2rem; }
+.legend i { display: inline-block; width: .8em; height: .8em; border-radius: 2px; margin-right: .4em; }
+.wide { overflow-x: auto; }
+table { border-collapse: collapse; width: 100%; font-size: .82rem; font-variant-numeric: tabular-nums; }
+td, th { text-align: left; padding: .25rem .7rem .25rem 0; border-bottom: 1px solid var(--rule); } td.n, th.n { text-align: right;
+  white-space: nowrap; }
+details { margin-top: 3rem; } summary { cursor: pointer; font-weight: 600; } footer { margin-top: 2rem; overflow-wrap: anywhere; }
+@media (max-width: 700px) { body { padding-top: 1.6rem; } h2 { margin-top: 2.3rem; }
+  .row { grid-template-columns: 1fr auto; padding-top: .35rem; } .label { text-align: left; }
+  .row b { grid-row: 1; grid-column: 2; } .row .track { grid-row: 2; grid-column: 1 / -1; height: 1.35rem; margin: 0 .5rem; }
+  .row.axis .track { grid-row: 1; height: 1.1rem; } .axis em { grid-row: 2; grid-column: 1 / -1; } }
 """
-LABEL_MAX: Final = 62  # characters that fit beside a plot
-KEY: Final = "The upright mark is the target; green meets it, red misses it."
+KEY: Final = "The upright mark is the target; ✓ and green meet it, ✗ and red miss it."
 STAGES_OF: Final = {"provider": ("encrypt", "send"), "client": ("receive", "decrypt", "copy", "hash", "store")}
 OURS: Final = ("paid", "free")
 """What the names of our own transfers begin with."""
+TILES: Final = {f"paid against {label}": label for label in (ANCHOR_LABEL, "iroh-blobs 0.35", "stock py-libp2p stream")}
+"""Ratios that stand in the head of the page, and whom each is against."""
 
 
 def page(results: Results) -> str:
@@ -96,8 +114,8 @@ def _head(results: Results) -> str:
     if paid is not None:
         tiles.append((f"{paid.value:,.0f} MiB/s", "paid, verified, stored"))
     for record in results.records:
-        if record.metric in ("paid against Kubo Bitswap", "paid against iroh-blobs 0.35", "paid against stock py-libp2p stream"):
-            tiles.append((f"{record.ratio:.1f}×", record.metric.removeprefix("paid against ")))
+        if record.metric in TILES:
+            tiles.append((f"{record.ratio:.1f}×", f"as fast as {TILES[record.metric]}"))
     score = "".join(f"<div><b>{escape(figure)}</b><span>{escape(what)}</span></div>" for figure, what in tiles)
     return (
         "<h1>Paying for every verified byte: how fast?</h1>"
@@ -112,19 +130,28 @@ def _section(title: str, words: str, drawing: str) -> str:
 
 def _ratio_row(record: Record) -> plots.Row:
     assert record.ratio is not None
-    return plots.Row(label=_short(record), value=record.ratio, shown=f"{record.ratio:.2f}×", target=record.target, tone=_tone(record))
+    shown = f"{record.ratio:.2f}×{_verdict(record)}"
+    return plots.Row(label=_named(record), value=record.ratio, shown=shown, target=record.target, tone=_tone(record))
 
 
 def _limit_row(record: Record) -> plots.Row:
     assert record.target
-    shown = f"{record.value:.3g} {record.unit}"
+    shown = f"{_figure(record.value)} {record.unit}{_verdict(record)}"
     times_better = record.value / record.target if MORE_IS_BETTER[record.unit] else record.target / max(record.value, 1e-9)
-    return plots.Row(label=_short(record), value=times_better, shown=shown, target=1.0, tone=_tone(record))
+    return plots.Row(label=_named(record), value=times_better, shown=shown, target=1.0, tone=_tone(record))
 
 
-def _short(record: Record) -> str:
-    text = f"{record.name}: {record.metric}"
-    return text if len(text) <= LABEL_MAX else text[: LABEL_MAX - 1] + "…"
+def _named(record: Record) -> str:
+    return f"{record.name}: {record.metric}"
+
+
+def _figure(value: float) -> str:
+    """Three digits that count, and none that an exponent hides."""
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
+
+
+def _verdict(record: Record) -> str:
+    return "" if record.met is None else " ✓" if record.met else " ✗"
 
 
 def _tone(record: Record) -> str:
@@ -132,7 +159,8 @@ def _tone(record: Record) -> str:
 
 
 def _throughputs(results: Results) -> str:
-    transfers = [record for record in results.records if record.name == "transfer" and record.unit == "MiB/s" and record.ratio is None]
+    rates = [record for record in results.records if record.name == "transfer" and record.unit == "MiB/s" and record.ratio is None]
+    transfers = [record for record in rates if ": " not in record.metric]
     if not transfers:
         return ""
     samples = results.samples["transfer"]
@@ -152,7 +180,7 @@ def _throughputs(results: Results) -> str:
 
 def _processors(results: Results) -> str:
     costs = {record.metric: record.value for record in results.records if record.name == "transfer" and record.unit == "CPU s/GiB"}
-    labels = list(dict.fromkeys(metric.rpartition(": ")[0] for metric in costs))
+    labels = [metric.removesuffix(": provider") for metric in costs if metric.endswith(": provider")]
     rows = [
         plots.Stack(
             label=label,
@@ -167,7 +195,7 @@ def _processors(results: Results) -> str:
 
 def _stages(results: Results) -> str:
     costs = {
-        record.metric.removeprefix("stage: "): record.value * GIB / MIB
+        record.metric.removeprefix("stage: "): record.value
         for record in results.records
         if record.name == "transfer" and record.metric.startswith("stage: ")
     }
@@ -181,7 +209,7 @@ def _stages(results: Results) -> str:
         )
         for side, stages in STAGES_OF.items()
     ]
-    words = "The roofline: the bare library calls that no verified transfer can do without, measured in the same run."
+    words = "The roofline: the bare library calls that no verified transfer can do without, in buffers that are used again."
     return _section("What the machine asks for a GiB", words, plots.stacks(rows, unit="CPU s/GiB"))
 
 
@@ -205,23 +233,22 @@ def _verification(results: Results) -> str:
 def _table(results: Results) -> str:
     head = "<tr><th>benchmark<th>metric<th class=n>median<th>unit<th class=n>spread<th class=n>ratio<th>target<th></tr>"
     rows = "".join(map(_table_row, results.records))
-    return f"<details><summary>Every figure</summary><table>{head}{rows}</table></details>"
+    return f'<details><summary>Every figure</summary><div class="wide"><table>{head}{rows}</table></div></details>'
 
 
 def _table_row(record: Record) -> str:
     bound = "≥" if MORE_IS_BETTER[record.unit] else "≤"
     target = "" if record.target is None else f"{bound} {record.target:.3g}{'×' if record.ratio is not None else ''}"
-    verdict = "" if record.met is None else "✓" if record.met else "✗"
     ratio = "" if record.ratio is None else f"{record.ratio:.2f}×"
     cells: Sequence[tuple[str, str]] = (
         ("", escape(record.name)),
         ("", escape(record.metric)),
-        ("n", f"{record.value:,.4g}"),
+        ("n", _figure(record.value)),
         ("", escape(record.unit)),
         ("n", f"{record.spread:.0%}"),
         ("n", ratio),
         ("", target),
-        ("", verdict),
+        ("", _verdict(record)),
     )
     return "<tr>" + "".join(f'<td class="{kind}">{text}' for kind, text in cells) + "</tr>"
 

@@ -46,10 +46,10 @@ def write(results: Results, path: Path) -> None:
 
 
 def read(path: Path) -> Results:
-    """Raises ``ValueError`` for a file that holds no results."""
+    """Figures in units that are no longer used are left out. Raises ``ValueError`` for a file that holds no results."""
     try:
         held = json.loads(path.read_text())
-        held["records"] = [Record(**record) for record in held["records"]]
+        held["records"] = [Record(**record) for record in held["records"] if record["unit"] in MORE_IS_BETTER]
         held["skipped"] = [Skipped(**skipped) for skipped in held["skipped"]]
         return Results(**{field.name: held[field.name] for field in fields(Results)})
     except (KeyError, TypeError, json.JSONDecodeError) as error:

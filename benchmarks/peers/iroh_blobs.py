@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import importlib
 import importlib.util
-import shutil
 import sys
 import time
 from collections.abc import Iterator
@@ -33,6 +32,7 @@ def open_peer(folder: Path, file: Path) -> Iterator[Peer]:
             server.pid,
             lambda: start_worker(__name__, "fetch", folder / "iroh-client", within=within),
             {"address": server.ready},
+            stored_in=folder / "iroh-client",
         )
 
 
@@ -96,9 +96,7 @@ async def fetch(folder: Path, server: Json) -> Json:
 
 
 def new_folder(name: str) -> Path:
-    """Empty."""
     folder = Path(name)
-    shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
     return folder
 

@@ -1,7 +1,8 @@
 """Kubo's Bitswap between two daemons: blocks verified and stored on disk at both ends. Not paid.
 
-The environment variable ``KUBO`` names the binary; without it the one that ``python -m benchmarks.peers.kubo_bitswap build`` has made
-with the Go toolchain is taken. Both daemons listen on loopback alone and know nobody but each other.
+Two versions are peers of their own, the anchor that earlier figures were taken with and a current one, as far as
+``python -m benchmarks.peers.kubo_bitswap build`` could make them with the Go toolchain; the environment variable ``KUBO`` names a third
+binary. All daemons listen on loopback alone, look for nobody, and know nobody but each other.
 """
 
 from __future__ import annotations
@@ -16,80 +17,122 @@ import urllib.parse
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from benchmarks.pair import Fetched, Peer, Unavailable
+from benchmarks.pair import Fetched, Peer, Unavailable, delete, prepare, sync
 from benchmarks.processes import ANSWER_TIMEOUT_S, END_TIMEOUT_S, READY_TIMEOUT_S, ROOT, cpu_seconds
 from retrieval.units import MIB
 
-LABEL: Final = "Kubo Bitswap"
-VERSION: Final = "0.22.0"  # the anchor that earlier figures were taken with
-GO_TOOLCHAIN: Final = "go1.20.14"  # its QUIC library refuses a newer one
-BUILT: Final = ROOT / ".venv" / "kubo" / f"ipfs-{VERSION}"
+MODULE: Final = "github.com/ipfs/kubo"
 POLL_S: Final = 0.05
 SETTINGS: Final = {
     "Addresses.Swarm": ["/ip4/127.0.0.1/tcp/0"],
     "Addresses.API": "/ip4/127.0.0.1/tcp/0",
     "Addresses.Gateway": [],
+    "AutoConf.Enabled": False,
+    "AutoNAT.ServiceMode": "disabled",
+    "AutoTLS.Enabled": False,
     "Bootstrap": [],
+    "DNS.Resolvers": {},
     "Discovery.MDNS.Enabled": False,
+    "HTTPRetrieval.Enabled": False,
+    "Ipns.DelegatedPublishers": [],
+    "Routing.DelegatedRouters": [],
     "Routing.Type": "none",
     "Swarm.DisableNatPortMap": True,
-    "Swarm.RelayClient.Enabled": False,
     "Swarm.EnableHolePunching": False,
-    "AutoNAT.ServiceMode": "disabled",
-    "Reprovider.Interval": "0",
+    "Swarm.RelayClient.Enabled": False,
 }
+"""What a version does not know yet, it leaves alone."""
+PROVIDE_SINCE: Final = (0, 38)
+"""From this version on the settings of ``Reprovider`` are called ``Provide``, and a daemon with the old ones does not start."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Release:
+    """A version to build."""
+
+    number: str
+    toolchain: str
+    """What ``GOTOOLCHAIN`` says while it is built."""
+
+    @property
+    def binary(self) -> Path:
+        return ROOT / ".venv" / "kubo" / f"ipfs-{self.number}"
+
+
+ANCHOR: Final = Release(number="0.22.0", toolchain="go1.20.14")  # its QUIC library refuses a newer one
+CURRENT: Final = Release(number="0.43.0", toolchain="auto")  # wants Go 1.26.5, which an older toolchain fetches as a module
+RELEASES: Final = (ANCHOR, CURRENT)
+
+
+def label_of(number: str) -> str:
+    """What a peer of this version is called."""
+    return f"Kubo {number} Bitswap"
+
+
+ANCHOR_LABEL: Final = label_of(ANCHOR.number)
 
 
 @contextmanager
-def open_peer(folder: Path, file: Path) -> Iterator[Peer]:
-    """A pair that moves ``file``, cut as ``retrieval-provider add`` cuts it. Raises ``Unavailable``."""
-    binary = find_binary()
-    provider = _Repository(binary, folder / "kubo-provider")
+def open_peer(binary: Path, folder: Path, file: Path) -> Iterator[Peer]:
+    """A pair that moves ``file``, cut as ``retrieval-provider add`` cuts it. ``folder`` is new. Raises ``Unavailable``."""
+    provider = _Repository(binary, folder / "provider")
     chunking = ("--cid-version=1", "--raw-leaves", f"--chunker=size-{MIB}", "--quieter")
     root = provider.run("add", *chunking, str(file)).strip()
     with provider.daemon() as pid:
         (address,) = provider.ask("id")["Addresses"]
-        yield _Pair(binary, folder / "kubo-client", root, file.stat().st_size, pid, address)
+        yield _Pair(binary, folder / "client", root, file.stat().st_size, pid, address)
 
 
-def find_binary() -> Path:
-    """The binary to measure. Raises ``Unavailable``."""
-    named = os.environ.get("KUBO")
-    if named and not Path(named).is_file():
-        raise Unavailable(f"KUBO names {named}, which is no file")
-    if named:
-        return Path(named)
-    if not BUILT.is_file():
-        raise Unavailable("KUBO names no binary, and none was built: run `make bench-env` where Go is installed")
-    return BUILT
-
-
-def version() -> str | None:
-    """What the binary calls itself; None without one."""
-    try:
-        return subprocess.run([find_binary(), "version", "--number"], capture_output=True, text=True, check=True).stdout.strip()
-    except Unavailable:
-        return None
+def binaries() -> dict[str, Path]:
+    """What there is to measure, by version. Raises ``Unavailable`` where there is nothing, or ``KUBO`` names no file."""
+    found = {release.number: release.binary for release in RELEASES if release.binary.is_file()}
+    if named := os.environ.get("KUBO"):
+        if not Path(named).is_file():
+            raise Unavailable(f"KUBO names {named}, which is no file")
+        found[_version_of(Path(named))] = Path(named)
+    if not found:
+        raise Unavailable("none was built, and KUBO names none: run `make bench-env` where Go is installed")
+    return found
 
 
 def build() -> None:
-    """Build the anchor version from the module proxy, with the toolchain of its day."""
-    if BUILT.is_file():
-        return
-    if shutil.which("go") is None:
-        sys.exit("[bench] no Go toolchain here: Kubo is left out")
-    module = BUILT.parent / "module"
+    """Build every release that is not here from the module proxy. One that cannot be built is named and left out."""
+    for release in RELEASES:
+        if release.binary.is_file():
+            continue
+        if shutil.which("go") is None:
+            print(f"[bench] no Go toolchain here: Kubo {release.number} is left out", file=sys.stderr)
+            continue
+        print(f"[bench] building Kubo {release.number} (some minutes the first time)", file=sys.stderr, flush=True)
+        try:
+            _build(release)
+        except subprocess.CalledProcessError as error:
+            print(f"[bench] Kubo {release.number} is left out, it does not build here:\n{error.stderr[-2000:]}", file=sys.stderr)
+
+
+def _build(release: Release) -> None:
+    module = release.binary.with_name(f"module-{release.number}")
     module.mkdir(parents=True, exist_ok=True)
-    environment = os.environ | {"GOFLAGS": "-mod=mod", "GOTOOLCHAIN": GO_TOOLCHAIN}
+    environment = os.environ | {"GOFLAGS": "-mod=mod", "GOTOOLCHAIN": release.toolchain}
     (module / "go.mod").write_text("module kubo.invalid\n\ngo 1.20\n")
     for arguments in (
-        ["mod", "edit", f"-require=github.com/ipfs/kubo@v{VERSION}"],
-        ["build", "-o", str(BUILT), "github.com/ipfs/kubo/cmd/ipfs"],
+        ["mod", "edit", f"-require={MODULE}@v{release.number}"],
+        ["build", "-o", str(release.binary), f"{MODULE}/cmd/ipfs"],
     ):
-        subprocess.run(["go", *arguments], cwd=module, env=environment, check=True)
+        subprocess.run(["go", *arguments], cwd=module, env=environment, check=True, capture_output=True, text=True)
+
+
+def _version_of(binary: Path) -> str:
+    return subprocess.run([binary, "version", "--number"], capture_output=True, text=True, check=True).stdout.strip()
+
+
+def _settings_for(number: str) -> dict[str, object]:
+    version = tuple(int(part) for part in number.partition("-")[0].split(".")[:2])
+    return SETTINGS | ({"Provide.Enabled": False} if version >= PROVIDE_SINCE else {"Reprovider.Interval": "0"})
 
 
 class _Repository:
@@ -98,10 +141,10 @@ class _Repository:
     def __init__(self, binary: Path, folder: Path) -> None:
         self._binary: Final = binary
         self._folder: Final = folder
-        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
         self.run("init", "--empty-repo")
         config = json.loads((folder / "config").read_text())
-        for dotted, value in SETTINGS.items():
+        for dotted, value in _settings_for(_version_of(binary)).items():
             *sections, key = dotted.split(".")
             place = config
             for section in sections:
@@ -110,8 +153,10 @@ class _Repository:
         (folder / "config").write_text(json.dumps(config))
 
     def run(self, *arguments: str) -> str:
-        command = [str(self._binary), *arguments]
-        return subprocess.run(command, env=self._environment, capture_output=True, text=True, check=True).stdout
+        ended = subprocess.run([self._binary, *arguments], env=self._environment, capture_output=True, text=True, check=False)
+        if ended.returncode:
+            raise Unavailable(f"`ipfs {' '.join(arguments)}` failed: {ended.stderr[-500:]}")
+        return ended.stdout
 
     def ask(self, command: str, **arguments: str) -> dict[str, list[str]]:
         """One call of the daemon's RPC."""
@@ -161,6 +206,7 @@ class _Pair:
         self._address: Final = address
 
     def fetch(self) -> Fetched:
+        prepare(self._folder)
         client = _Repository(self._binary, self._folder)
         with client.daemon() as pid:
             provider_before, client_before = cpu_seconds(self._provider_pid), cpu_seconds(pid)
@@ -168,13 +214,17 @@ class _Pair:
             client.ask("swarm/connect", arg=self._address)
             client.ask("pin/add", arg=self._root)
             seconds = time.perf_counter() - began
-            return Fetched(
-                n_bytes=self._n_bytes,
-                seconds=seconds,
-                first_s=None,
-                provider_cpu_s=cpu_seconds(self._provider_pid) - provider_before,
-                client_cpu_s=cpu_seconds(pid) - client_before,
-            )
+            provider_cpu_s, client_cpu_s = cpu_seconds(self._provider_pid) - provider_before, cpu_seconds(pid) - client_before
+            synced_s = sync(self._folder)
+        delete(self._folder)
+        return Fetched(
+            n_bytes=self._n_bytes,
+            seconds=seconds,
+            first_s=None,
+            synced_s=synced_s,
+            provider_cpu_s=provider_cpu_s,
+            client_cpu_s=client_cpu_s,
+        )
 
 
 if __name__ == "__main__":
