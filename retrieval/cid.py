@@ -17,10 +17,12 @@ from retrieval.errors import ErrorCode, RemoteProtocolError
 
 Cid = NewType("Cid", bytes)
 
+CBOR: Final = 0x51
 RAW: Final = 0x55
 DAG_PB: Final = 0x70
 DAG_CBOR: Final = 0x71
 DAG_JSON: Final = 0x0129
+JSON: Final = 0x0200
 IDENTITY: Final = 0x00
 SHA2_256: Final = 0x12
 BLAKE3: Final = 0x1E
@@ -108,4 +110,4 @@ def _prefix(codec: int) -> bytes:
     return b"\x01" + _native.encode_uvarint(codec) + bytes((SHA2_256, 32))
 
 
-_PREFIX: Final = {codec: _prefix(codec) for codec in (RAW, DAG_PB, DAG_CBOR, DAG_JSON)}
+_PREFIX: Final = {codec: _prefix(codec) for codec in (CBOR, RAW, DAG_PB, DAG_CBOR, DAG_JSON, JSON)}

@@ -70,6 +70,7 @@ class ErrorCode(IntEnum):
     DAG_TOO_LARGE = 206
     INVALID_CURSOR = 207
     INVALID_PATH = 208
+    INVALID_RANGE = 209
     # 3xx quote and budget
     QUOTE_EXPIRED = 301
     QUOTE_UNKNOWN = 302
@@ -201,12 +202,13 @@ REGISTRY: Final[dict[ErrorCode, ErrorRow]] = {
 
     _C.NOT_FOUND:            ErrorRow("the provider does not have this CID", "ask another provider, or have it added", _PROVIDER, _ELSEWHERE, 404, Exit.NOT_FOUND),
     _C.PATH_NOT_FOUND:       ErrorRow("the path does not exist below this CID", "check the path; `get` of the directory shows its names", _CLIENT, _NO, 404, Exit.NOT_FOUND),
-    _C.UNSUPPORTED_SCOPE:    ErrorRow("this scope is not served", "ask for the scope 'all' or 'block'", _CLIENT, _NO, 501, Exit.USAGE),
-    _C.UNSUPPORTED_CODEC:    ErrorRow("the codec or hash of this CID is not supported", "raw, dag-pb, sha2-256 and BLAKE3 are", _CLIENT, _NO, 406, Exit.USAGE),
+    _C.UNSUPPORTED_SCOPE:    ErrorRow("this scope is not served", "a range goes with the scope 'entity'", _CLIENT, _NO, 501, Exit.USAGE),
+    _C.UNSUPPORTED_CODEC:    ErrorRow("the codec or hash of this CID is not supported", "raw, dag-pb, DAG-CBOR, DAG-JSON, CBOR, JSON, sha2-256 and BLAKE3 are", _CLIENT, _NO, 406, Exit.USAGE),
     _C.INVALID_CID:          ErrorRow("this is not a CID", "a CID looks like bafybei… or Qm…", _CLIENT, _NO, 400, Exit.USAGE),
     _C.DAG_TOO_LARGE:        ErrorRow("the DAG is larger or deeper than the limit", "fetch it in parts, by path", _PROVIDER, _NO, 413, Exit.PEER),
     _C.INVALID_CURSOR:       ErrorRow("the resume position does not fit this deal", "ask for a new quote", _CLIENT, _NO, 400, Exit.PEER),
     _C.INVALID_PATH:         ErrorRow("this is not a usable path", "a path is names joined by '/', without '..'", _CLIENT, _NO, 400, Exit.USAGE),
+    _C.INVALID_RANGE:        ErrorRow("this is not a usable range of bytes", "write ranges like '0:1023', '4096:*' or '-1024:*'", _CLIENT, _NO, 400, Exit.USAGE),
 
     _C.QUOTE_EXPIRED:        ErrorRow("the quote has expired", "ask for a new quote", _CLIENT, _LATER, 410, Exit.PEER),
     _C.QUOTE_UNKNOWN:        ErrorRow("the provider does not know this quote", "ask for a new quote", _CLIENT, _LATER, 404, Exit.PEER),

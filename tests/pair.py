@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from retrieval.cid import Cid
+from retrieval.dag.byterange import ByteRange
 from retrieval.dag.walk import Walk
 from retrieval.deal import fold, postings
 from retrieval.deal.books import ProviderBooks
@@ -279,7 +280,7 @@ class Pair:
             if ended is None or ended.done is None:
                 return self.provider_session.refuse_query(query_id, RemoteProtocolError(ErrorCode.DEAL_UNKNOWN))
             return self.provider_session.answer_done(query_id, ended.done)
-        walk = Walk(Cid(selection.root), selection.path, Scope(selection.scope))
+        walk = Walk.of(selection)
         try:
             while walk.expected is not None:
                 payload = store.get(walk.expected)
@@ -420,9 +421,10 @@ class Pair:
         self.client_step(self.client_session.present(Present(config=self.config.to_bytes(), session_key=fields)))
         self.run()
 
-    def query(self, root: Cid, *, path: tuple[str, ...] = (), scope: Scope = Scope.ALL) -> int:
-        selection = Selection(root=root, path=path, scope=scope)
-        walk = Walk(root, path, scope)
+    def query(self, root: Cid, *, path: tuple[str, ...] = (), scope: Scope = Scope.ALL, byte_range: ByteRange | None = None) -> int:
+        first, last = (byte_range.first, byte_range.last) if byte_range is not None else (None, None)
+        selection = Selection(root=root, path=path, scope=scope, range_start=first, range_end=last)
+        walk = Walk.of(selection)
         while walk.expected is not None and (payload := self.client.store.get(walk.expected)) is not None:
             walk.advance(payload)
         query_id, step = self.client_session.query(selection, walk, now=self.now)
@@ -441,7 +443,7 @@ class Pair:
         agreed = fold.get(self.client.storage, DealRecord, deal)
         assert agreed is not None
         receipt = fold.get(self.client.storage, ReceiptRecord, deal)
-        walk = Walk(Cid(agreed.selection.root), agreed.selection.path, Scope(agreed.selection.scope))
+        walk = Walk.of(agreed.selection)
         line = self.client.line(agreed.line_key)
         purchase = line.purchases.pop(deal, None)
         purchase = Purchase.restore(deal, agreed, receipt.receipt if receipt else None, line, walk)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from retrieval.cid import Cid, format_cid, parse_cid
+from retrieval.dag.byterange import ByteRange
 from retrieval.dag.path import parse_path
 from retrieval.dag.walk import Walk
 from retrieval.wire.messages import Scope, Selection
@@ -12,10 +13,13 @@ from retrieval.wire.messages import Scope, Selection
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Source:
-    """Content by name: always the whole of what the path leads to."""
+    """Content by name: what the path leads to, with all below it unless a scope says less."""
 
     root: Cid
     path: tuple[str, ...] = ()
+    scope: Scope = Scope.ALL
+    byte_range: ByteRange | None = None
+    """With the scope ``entity``: the part of a file that is wanted."""
 
     @classmethod
     def parse(cls, text: str) -> Source:
@@ -29,7 +33,7 @@ class Source:
     @classmethod
     def of(cls, selection: Selection) -> Source:
         """What a deal in the journal was about."""
-        return cls(root=Cid(selection.root), path=selection.path)
+        return cls(root=Cid(selection.root), path=selection.path, scope=Scope(selection.scope), byte_range=ByteRange.of(selection))
 
     def __str__(self) -> str:
         return "/".join((format_cid(self.root), *self.path))
@@ -41,8 +45,9 @@ class Source:
 
     @property
     def selection(self) -> Selection:
-        return Selection(root=self.root, path=self.path, scope=Scope.ALL)
+        first, last = (None, None) if self.byte_range is None else (self.byte_range.first, self.byte_range.last)
+        return Selection(root=self.root, path=self.path, scope=self.scope, range_start=first, range_end=last)
 
     def walk(self) -> Walk:
         """A walk at its beginning. Raises as ``Walk`` does."""
-        return Walk(self.root, self.path, Scope.ALL)
+        return Walk(self.root, self.path, self.scope, self.byte_range)

@@ -14,7 +14,7 @@ from typing import Final
 import trio
 
 from retrieval.cid import Cid
-from retrieval.dag.measure import VISITED_BLOCKS_MAX, totals
+from retrieval.dag.measure import VISITED_BLOCKS_MAX, totals_of
 from retrieval.dag.walk import Walk, fast_forward
 from retrieval.deal import fold, hello
 from retrieval.deal.books import ProviderBooks
@@ -31,7 +31,7 @@ from retrieval.transport.pump import ByteStream, Pump
 from retrieval.transport.source import BlockFrames, Source
 from retrieval.transport.writer import Clock, JournalWriter
 from retrieval.wire.framing import block_head, encode_frame
-from retrieval.wire.messages import BLOCK_SIZE_MAX, Error, Query, Scope, Settlement
+from retrieval.wire.messages import BLOCK_SIZE_MAX, Error, Query, Settlement
 
 from .admission import QueryRates
 from .lookout import Lookout
@@ -152,14 +152,11 @@ class SessionServer:
         service, selection = self._service, query.selection
         if selection is None:
             raise RemoteProtocolError(ErrorCode.MALFORMED_MESSAGE, "a query names content or a deal")
-        if selection.scope == Scope.ENTITY or selection.range_start is not None or selection.range_end is not None:
-            raise RemoteProtocolError(ErrorCode.UNSUPPORTED_SCOPE, "entity ranges are not served yet")
-        root = Cid(selection.root)
-        weight = totals(service.store, root, selection.path, Scope(selection.scope))
+        weight = totals_of(service.store, selection)
         # What the client has already costs nothing, as far as we may look for free.
-        held = Walk(root, selection.path, Scope(selection.scope))
+        held = Walk.of(selection)
         n_passed = fast_forward(service.store, held, min(query.cursor, VISITED_BLOCKS_MAX))
-        price = service.prices.of(root)
+        price = service.prices.of(Cid(selection.root))
         return Offer(
             price_per_gib=price.price_per_gib,
             flat_fee=price.flat_fee,

@@ -10,6 +10,7 @@ from typing import Final
 
 from retrieval.cid import DAG_PB, Cid
 from retrieval.dag import hamt, pb, unixfs
+from retrieval.dag.block import codec_of
 from retrieval.dag.hamt import Shard
 from retrieval.dag.pb import PBLink, PBNode
 from retrieval.dag.protobuf import malformed
@@ -77,28 +78,47 @@ def find(node: PBNode, name: bytes, level: int) -> tuple[PBLink, bool] | None:
     return None
 
 
-def entries(load: LoadBlock, links: Sequence[PBLink], content: UnixfsNode) -> Iterator[tuple[bytes, Cid]]:
-    """The names of a directory with what they lead to, in the order of its blocks; ``links`` and ``content`` are its root's.
+def list_entries(load: LoadBlock, cid: Cid) -> Iterator[PBLink]:
+    """The entries of the directory ``cid``, as ``entries`` gives them. Raises ``RemoteProtocolError(malformed_block)`` if it is none."""
+    if codec_of(cid) != DAG_PB:
+        raise malformed("this is no directory")
+    node, content = unixfs.decode_block(load(cid))
+    if not content.is_directory:
+        raise malformed("this is no directory")
+    return entries(load, node.links, content)
 
-    Names are as the blocks say, unchecked. Raises ``RemoteProtocolError(malformed_block)`` and what ``load`` raises.
+
+def entries(load: LoadBlock, links: Sequence[PBLink], content: UnixfsNode) -> Iterator[PBLink]:
+    """The entries of a directory, in the order of its blocks and as they are asked for; ``links`` and ``content`` are its root's.
+
+    A link's name is the entry's, unchecked, and never None; its ``tsize`` a claim. Raises ``RemoteProtocolError(malformed_block)`` and
+    what ``load`` raises.
     """
     if content.type is NodeType.HAMT_SHARD:
-        yield from _shard_entries(load, links, content, 0)
+        yield from _shard_entries(load, links, content, 0, 0)
     else:
         for link in links:
-            yield link.name or b"", link.cid
+            yield PBLink(link.cid, link.name or b"", link.tsize)
 
 
-def _shard_entries(load: LoadBlock, links: Sequence[PBLink], content: UnixfsNode, level: int) -> Iterator[tuple[bytes, Cid]]:
+def _shard_entries(load: LoadBlock, links: Sequence[PBLink], content: UnixfsNode, level: int, hash_so_far: int) -> Iterator[PBLink]:
+    """``hash_so_far`` is how the hash of every name below this shard begins: a shard that stands in two slots tells a lie in one."""
     shard = hamt.read_shard(content)
     if level >= shard.levels_max:
         raise malformed("a directory's shards go deeper than its hash")
     for link in links:
         name = shard.entry_name(link)
+        hash_here = hash_so_far << shard.bits | shard.slot_of(link)
         if name:
-            yield name, link.cid
+            if hamt.name_hash(name) >> (hamt.HASH_BITS - shard.bits * (level + 1)) != hash_here:
+                raise malformed(f"the entry {name[:64]!r} of a directory shard stands in another's slot")
+            yield PBLink(link.cid, name, link.tsize)
             continue
+        if codec_of(link.cid) != DAG_PB:
+            raise malformed("a directory shard leads to something else")
         below, below_content = unixfs.decode_block(load(link.cid))
         if below_content.type is not NodeType.HAMT_SHARD:
             raise malformed("a directory shard leads to something else")
-        yield from _shard_entries(load, below.links, below_content, level + 1)
+        if below_content.fanout != content.fanout:
+            raise malformed("the shards of a directory differ in their fan-out")
+        yield from _shard_entries(load, below.links, below_content, level + 1, hash_here)

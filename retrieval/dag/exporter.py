@@ -12,26 +12,26 @@ import errno
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from retrieval.cid import Cid
+from retrieval.cid import DAG_PB, Cid
 from retrieval.dag import directory, pb, unixfs
-from retrieval.dag.block import BlockKind, kind_of, load
+from retrieval.dag.block import Loader, codec_of
+from retrieval.dag.filenode import FileNode, file_node
 from retrieval.dag.importer import DIRECTORY_DEPTH_MAX
 from retrieval.dag.path import is_plain_name
-from retrieval.dag.pb import PBLink
+from retrieval.dag.pb import PBNode
 from retrieval.dag.protobuf import malformed
+from retrieval.dag.reader import chunks
 from retrieval.dag.unixfs import SYMLINK_TARGET_SIZE_MAX, NodeType, UnixfsNode
 from retrieval.errors import ErrorCode, LocalProtocolError, RemoteProtocolError
 from retrieval.store.blocks import BlockStore
 
 EXPORT_BYTES_MAX: Final = 1 << 42
 """File bytes of one export, 4 TiB. A small DAG can name the same block a billion times."""
-VISITS_MAX: Final = 1 << 24  # blocks looked at in one export, repetitions included, so that a DAG of nothing but links ends too
-FILE_DEPTH_MAX: Final = 64  # nodes from a file's root to its leaves; a balanced file of 1 TiB needs 3, a trickle one about 20
 
 _CONTENT: Final = b"content"  # what is being written, inside its temporary directory
 
@@ -87,33 +87,14 @@ def export(store: BlockStore, root: Cid, target: Path, *, bytes_max: int = EXPOR
     return Exported(path=target, n_files=export.n_files, file_bytes=export.file_bytes)
 
 
-def file_chunks(store: BlockStore, cid: Cid) -> Iterator[bytes]:
-    """The bytes of a file, block by block. Raises as ``export`` does; ``malformed_block`` also when the size it claims is not true."""
-    export = _Export(store, EXPORT_BYTES_MAX)
-    return export.chunks(export.load(cid))
-
-
-@dataclass(frozen=True, slots=True)
-class _Node:
-    """One block, as an export sees it."""
-
-    own_bytes: bytes
-    """File bytes in the block itself; the whole block where it is no UnixFS."""
-    links: Sequence[PBLink]
-    content: UnixfsNode | None
-    """None for raw blocks and for what is no UnixFS."""
-    is_unixfs: bool
-
-
 class _Export:
     """One export and its limits."""
 
     def __init__(self, store: BlockStore, bytes_max: int) -> None:
         self.n_files = 0
         self.file_bytes = 0
-        self._store = store
+        self._load = Loader(store)
         self._bytes_max = bytes_max
-        self._n_visits = 0
 
     def write(self, place: Path, root: Cid) -> None:
         """Write ``root`` as ``content`` into the empty directory ``place``, synced."""
@@ -123,87 +104,45 @@ class _Export:
         finally:
             os.close(place_fd)
 
-    def load(self, cid: Cid) -> _Node:
-        block = self._load_block(cid)
-        if kind_of(cid) in (BlockKind.LEAF, BlockKind.INLINE_LEAF):
-            return _Node(block, (), None, True)
-        node = pb.decode(block)
-        content = unixfs.decode_any(node.data)
-        if content is None or content.type is NodeType.METADATA:
-            return _Node(block, (), None, False)
-        return _Node(content.data or b"", node.links, content, True)
-
-    def chunks(self, node: _Node) -> Iterator[bytes]:
-        """The bytes of a file: a node's own first, then those of its links in order."""
-        claimed_bytes = node.content.filesize if node.content is not None else None
-        n_bytes = 0
-        open_links: list[Iterator[PBLink]] = []
-        following: _Node | None = node
-        while following is not None:
-            n_bytes += len(following.own_bytes)
-            self.file_bytes += len(following.own_bytes)
-            if claimed_bytes is not None and n_bytes > claimed_bytes:
-                raise malformed(f"a file is longer than the {claimed_bytes} bytes it claims")
-            if self.file_bytes > self._bytes_max:
-                raise RemoteProtocolError(ErrorCode.DAG_TOO_LARGE, f"more than {self._bytes_max} bytes of files")
-            if following.own_bytes:
-                yield following.own_bytes
-            if len(open_links) == FILE_DEPTH_MAX:
-                raise RemoteProtocolError(ErrorCode.DAG_TOO_LARGE, f"a file is deeper than {FILE_DEPTH_MAX} nodes")
-            open_links.append(iter(following.links))
-            following = self._next_in_file(open_links)
-        if claimed_bytes is not None and n_bytes != claimed_bytes:
-            raise malformed(f"a file has {n_bytes} bytes and claims {claimed_bytes}")
-
-    def _load_block(self, cid: Cid) -> bytes:
-        if self._n_visits == VISITS_MAX:
-            raise RemoteProtocolError(ErrorCode.DAG_TOO_LARGE, f"more than {VISITS_MAX} blocks, repetitions included")
-        self._n_visits += 1
-        return load(self._store, cid)
-
-    def _next_in_file(self, open_links: list[Iterator[PBLink]]) -> _Node | None:
-        while open_links:
-            link = next(open_links[-1], None)
-            if link is None:
-                open_links.pop()
-                continue
-            node = self.load(link.cid)
-            if not node.is_unixfs or (node.content is not None and not node.content.is_file):
-                raise malformed("a file contains something that is no file")
-            return node
-        return None
-
     def _write_entry(self, parent_fd: int, name: bytes, cid: Cid, depth: int) -> None:
-        node = self.load(cid)
-        if node.content is not None and node.content.is_directory:
-            self._write_directory(parent_fd, name, node, node.content, depth)
-        elif node.content is not None and node.content.type is NodeType.SYMLINK:
-            _write_symlink(parent_fd, name, node.own_bytes)
+        block = self._load(cid)
+        node = pb.decode(block) if codec_of(cid) == DAG_PB else pb.PBNode()
+        content = unixfs.decode_any(node.data)
+        if content is not None and content.is_directory:
+            self._write_directory(parent_fd, name, node, content, depth)
+        elif content is not None and content.type is NodeType.SYMLINK:
+            _write_symlink(parent_fd, name, content.data or b"")
         else:
-            self._write_file(parent_fd, name, node, synced=depth == 0)
+            of_bytes = FileNode(own_bytes=block, size=len(block))
+            root = file_node(node, content) if content is not None and content.is_file else of_bytes
+            self._write_file(parent_fd, name, root, synced=depth == 0)
 
-    def _write_file(self, parent_fd: int, name: bytes, node: _Node, *, synced: bool) -> None:
+    def _write_file(self, parent_fd: int, name: bytes, root: FileNode, *, synced: bool) -> None:
         with _creating(name):
             fd = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o666, dir_fd=parent_fd)
         with open(fd, "wb") as file:
-            for chunk in self.chunks(node):
+            for chunk in chunks(self._load, root):
+                self.file_bytes += len(chunk)
+                if self.file_bytes > self._bytes_max:
+                    raise RemoteProtocolError(ErrorCode.DAG_TOO_LARGE, f"more than {self._bytes_max} bytes of files")
                 file.write(chunk)
             if synced:
                 file.flush()
                 os.fsync(fd)
         self.n_files += 1
 
-    def _write_directory(self, parent_fd: int, name: bytes, node: _Node, content: UnixfsNode, depth: int) -> None:
+    def _write_directory(self, parent_fd: int, name: bytes, node: PBNode, content: UnixfsNode, depth: int) -> None:
         if depth == DIRECTORY_DEPTH_MAX:
             raise RemoteProtocolError(ErrorCode.DAG_TOO_LARGE, f"directories are nested more than {DIRECTORY_DEPTH_MAX} deep")
         with _creating(name):
             os.mkdir(name, 0o777, dir_fd=parent_fd)
         fd = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=parent_fd)
         try:
-            for entry_name, cid in directory.entries(self._load_block, node.links, content):
-                if not is_plain_name(entry_name):
-                    raise malformed(f"a directory has an entry called {entry_name[:64]!r}")
-                self._write_entry(fd, entry_name, cid, depth + 1)
+            for entry in directory.entries(self._load, node.links, content):
+                assert entry.name is not None
+                if not is_plain_name(entry.name):
+                    raise malformed(f"a directory has an entry called {entry.name[:64]!r}")
+                self._write_entry(fd, entry.name, entry.cid, depth + 1)
         finally:
             os.close(fd)
         if depth == 0:

@@ -6,6 +6,7 @@ upper-case hexadecimal; the entry's own name follows, and when nothing follows t
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
@@ -18,7 +19,9 @@ from retrieval.dag.unixfs import HAMT_FANOUT_MAX, MURMUR3_X64_64, NodeType, Unix
 from retrieval.errors import ErrorCode, LocalProtocolError
 
 HASH_BITS: Final = 64
+_HASH_MASK: Final = (1 << HASH_BITS) - 1
 _FANOUT_MIN: Final = 8  # the bitfield counts whole bytes
+_SLOT: Final = re.compile(rb"[0-9A-F]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +52,13 @@ class Shard:
     def prefix(self, slot: int) -> bytes:
         return f"{slot:0{self.prefix_size}X}".encode()
 
+    def slot_of(self, link: PBLink) -> int:
+        """The slot a link stands in, as its name says. Raises ``RemoteProtocolError(malformed_block)``."""
+        prefix = (link.name or b"")[: self.prefix_size]
+        if _SLOT.fullmatch(prefix) is None or (slot := int(prefix, 16)) >= self.fanout:
+            raise malformed("a link of a directory shard has no slot")
+        return slot
+
     def entry_name(self, link: PBLink) -> bytes:
         """The directory entry's name that a link carries; empty when the link leads to another shard."""
         if link.name is None or len(link.name) < self.prefix_size:
@@ -57,8 +67,8 @@ class Shard:
 
 
 def name_hash(name: bytes) -> int:
-    hashed: int = mmh3.hash64(name, 0, True, False)[0]  # seed 0, the 64-bit variant, unsigned
-    return hashed
+    hashed: int = mmh3.hash64(name)[0]  # seed 0; a signed integer
+    return hashed & _HASH_MASK
 
 
 def read_shard(unixfs: UnixfsNode) -> Shard:

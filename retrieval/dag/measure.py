@@ -10,17 +10,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from retrieval.cid import Cid
+from retrieval.cid import DAG_PB, Cid
 from retrieval.dag import directory, pb, unixfs
-from retrieval.dag.block import BlockKind, kind_of, load, not_held
-from retrieval.dag.exporter import VISITS_MAX
+from retrieval.dag.block import BlockKind, Loader, codec_of, kind_of, not_held
+from retrieval.dag.byterange import ByteRange
+from retrieval.dag.filenode import file_node
 from retrieval.dag.importer import DIRECTORY_DEPTH_MAX
 from retrieval.dag.unixfs import NodeType
 from retrieval.dag.walk import BLOCKS_MAX, Walk, fast_forward
 from retrieval.errors import ErrorCode, RemoteProtocolError
 from retrieval.store.blocks import BlockStore, Root
 from retrieval.units import SIZE_BYTES_MAX
-from retrieval.wire.messages import BLOCK_SIZE_MAX, Scope
+from retrieval.wire.messages import BLOCK_SIZE_MAX, Scope, Selection
 
 VISITED_BLOCKS_MAX: Final = 1024  # blocks an unpaid question may make us look at (PROTOCOL.md, "Deals, resume, never pay twice")
 LINK_SIZE_MIN: Final = 38  # bytes that a link to a sha2-256 block takes in its node: two heads and 34 bytes of CID
@@ -37,11 +38,17 @@ class Totals:
     """If not, both are upper bounds."""
 
 
+def totals_of(store: BlockStore, selection: Selection) -> Totals:
+    """As ``totals``, of a selection on the wire."""
+    return totals(store, Cid(selection.root), selection.path, Scope(selection.scope), ByteRange.of(selection))
+
+
 def totals(
     store: BlockStore,
     root: Cid,
     path: Sequence[str] = (),
     scope: Scope = Scope.ALL,
+    byte_range: ByteRange | None = None,
     *,
     visited_blocks_max: int = VISITED_BLOCKS_MAX,
 ) -> Totals:
@@ -52,7 +59,7 @@ def totals(
     pinned = store.root(root)
     if pinned is not None and not path and scope is Scope.ALL:
         return Totals(n_bytes=pinned.n_bytes, n_blocks=pinned.n_blocks, exact=True)
-    walk = Walk(root, path, scope)
+    walk = Walk(root, path, scope, byte_range)
     n_visited = fast_forward(store, walk, visited_blocks_max)
     if walk.expected is None:
         return Totals(n_bytes=walk.n_bytes, n_blocks=walk.n_blocks, exact=True)
@@ -102,8 +109,8 @@ class _FileBytes:
 
     def __init__(self, store: BlockStore) -> None:
         self._store = store
+        self._load = Loader(store)
         self._known: dict[Cid, int] = {}
-        self._n_visits = 0
 
     def of(self, cid: Cid, depth: int) -> int:
         if cid not in self._known:
@@ -117,20 +124,14 @@ class _FileBytes:
                 raise not_held(cid)
             return size_bytes
         block = self._load(cid)
-        node = pb.decode(block) if kind_of(cid) is not BlockKind.INLINE_LEAF else pb.PBNode()
+        node = pb.decode(block) if codec_of(cid) == DAG_PB else pb.PBNode()
         content = unixfs.decode_any(node.data)
         if content is None or content.type is NodeType.METADATA:
             return len(block)
         if content.is_directory:
             if depth == DIRECTORY_DEPTH_MAX:
                 raise RemoteProtocolError(ErrorCode.DAG_TOO_LARGE, f"directories are nested more than {DIRECTORY_DEPTH_MAX} deep")
-            return sum(self.of(entry, depth + 1) for _, entry in directory.entries(self._load, node.links, content))
+            return sum(self.of(entry.cid, depth + 1) for entry in directory.entries(self._load, node.links, content))
         if content.is_file:
-            return content.filesize if content.filesize is not None else len(content.data or b"") + sum(content.blocksizes)
+            return file_node(node, content).size
         return 0
-
-    def _load(self, cid: Cid) -> bytes:
-        if self._n_visits == VISITS_MAX:
-            raise RemoteProtocolError(ErrorCode.DAG_TOO_LARGE, f"more than {VISITS_MAX} blocks, repetitions included")
-        self._n_visits += 1
-        return load(self._store, cid)

@@ -17,7 +17,7 @@ from retrieval.ledger.journal import Record
 from retrieval.ledger.transfers import Transfer
 from retrieval.payment.accumulator import Accumulator
 from retrieval.wire import shape
-from retrieval.wire.messages import Acceptance, DealId, Quote, Scope, SignedReceipt
+from retrieval.wire.messages import Acceptance, DealId, Quote, SignedReceipt
 from retrieval.wire.receipt import NO_RECEIPT, Receipt
 
 IN_FLIGHT_BLOCKS_MAX: Final = 16_384
@@ -127,8 +127,7 @@ class Sale:
             raise RemoteProtocolError(ErrorCode.INVALID_CURSOR, f"block {cursor} is before the last receipt's {self.position.n_blocks}")
         if cursor > self.quote.n_blocks:
             raise RemoteProtocolError(ErrorCode.INVALID_CURSOR, f"block {cursor} is beyond the quote's {self.quote.n_blocks}")
-        selection = self.deal.selection
-        self.walk = Walk(Cid(selection.root), path=selection.path, scope=Scope(selection.scope))
+        self.walk = Walk.of(self.deal.selection)
         self._to_skip = self.quote.cursor + cursor
         self._stepped = 0
         self._stepped_bytes = 0

@@ -86,10 +86,13 @@ Codes are those of ``retrieval.errors``; an unknown one counts as ``internal``. 
 Query and Quote
 ===============
 
-A Query names a selection (root CID, path, scope) and how many blocks from its beginning the client has already (``cursor``), and may name
-the highest price it would pay. The order of a selection's blocks is fixed: first those that prove the path, then depth first, links in
-the order of their node, each distinct CID once at its first appearance. Identity CIDs carry their content: they are followed, never sent,
-never counted, never paid. Version 1.0 serves the scopes ``block`` and ``all``, without ranges; else ``unsupported_scope``.
+A Query names a selection (root CID, path, scope, range) and how many blocks from its beginning the client has already (``cursor``), and
+may name the highest price it would pay. The order of a selection's blocks is fixed: first those that prove the path, then depth first,
+links in the order of their node or document, each distinct CID once at its first appearance. Identity CIDs carry their content: they are
+followed, never sent, never counted, never paid. Scopes and ranges mean what ``dag-scope`` and ``entity-bytes`` do (IPIP-402): of what
+the path leads to, ``block`` is its one block, ``entity`` a file, or the directory without its entries, ``all`` everything it links to. A
+range goes with ``entity`` (else ``unsupported_scope``) and is resolved against the size that the file's root claims: the blocks that hold
+bytes of it come, and the nodes above them.
 
 The provider answers with a SignedQuote or a Refuse. ``n_bytes`` and ``n_blocks`` are what the deal may deliver at most, exactly that
 where ``exact`` is true. The client refuses a quote (``quote_mismatch``) unless it is signed by this provider, names this client, its

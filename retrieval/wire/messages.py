@@ -46,7 +46,7 @@ from typing import Final, NewType
 
 from retrieval.units import GIB, SIZE_BYTES_MAX
 from retrieval.wire import receipt, shape
-from retrieval.wire.shape import blob, flag, many, nested, text, uint, wire
+from retrieval.wire.shape import blob, flag, integer, many, nested, text, uint, wire
 
 QuoteDigest = NewType("QuoteDigest", bytes)
 DealId = NewType("DealId", bytes)
@@ -70,6 +70,7 @@ CHANNEL_CONFIG_SIZE: Final = 137  # five addresses, uint40, bytes32
 
 _cid = blob(4, 128)
 _count = uint(SIZE_BYTES_MAX)
+_position = integer(-SIZE_BYTES_MAX, SIZE_BYTES_MAX)
 _digest = blob(32)
 _deal_id = blob(DEAL_ID_SIZE)
 _address = blob(20)
@@ -108,9 +109,12 @@ class Selection:
     """Names below the root, the outermost first."""
     scope: int = wire(3, uint(2))
     """A ``Scope``."""
-    range_start: int | None = wire(4, _count, optional=True)
-    """With ``range_end`` the first and last byte of a file, as ``entity-bytes`` of IPIP-402; no scope of version 1.0 takes them."""
-    range_end: int | None = wire(5, _count, optional=True)
+    range_start: int | None = wire(4, _position, optional=True)
+    """With ``range_end`` the first and last byte of a file that are wanted, as ``entity-bytes`` of IPIP-402, in the scope ``entity`` only.
+
+    Below zero it counts from the end of the file; absent it is the beginning, and ``range_end`` the end.
+    """
+    range_end: int | None = wire(5, _position, optional=True)
 
     @property
     def digest(self) -> bytes:

@@ -30,6 +30,12 @@ class Kind:
 
 
 def uint(most: int = UINT64_MAX, *, least: int = 0) -> Kind:
+    """An integer of ``least`` to ``most``, none below zero."""
+    assert least >= 0
+    return integer(least, most)
+
+
+def integer(least: int, most: int) -> Kind:
     """An integer of ``least`` to ``most``."""
 
     def load(value: Any) -> int:

@@ -24,7 +24,7 @@ from retrieval.errors import ErrorCode, LocalProtocolError
 from retrieval.home import Home
 from retrieval.identity import PeerKey
 from retrieval.store.blocks import MemoryBlockStore, Root
-from retrieval.store.lmdb import LmdbBlockStore
+from retrieval.store.disk import DiskBlockStore
 from retrieval.transport.libp2p import Host, open_host
 from retrieval.transport.pump import ByteStream
 from retrieval.transport.source import Source
@@ -79,7 +79,7 @@ async def provider(folder: Path, **limits: int) -> AsyncIterator[Open]:
     home = Home(folder / "home", "retrieval-provider")
     create_home(home, rpc="")
     (folder / "file").write_bytes(b"x" * 100)
-    with closing(LmdbBlockStore(home.blocks_path, bytes_max=1 << 20)) as store:
+    with closing(DiskBlockStore(home.blocks_path, bytes_max=1 << 20)) as store:
         root = add_path(store, folder / "file")
     serve = Serve(listen=("/ip4/127.0.0.1/tcp/0",), **limits)
     settings = ProviderSettings(serve=serve, price=Pricing(default=0), credit=Credit())
@@ -142,10 +142,21 @@ async def test_what_is_not_here_is_refused_by_its_name(tmp_path: Path) -> None:
 
 
 @trio_test
-async def test_a_scope_that_is_not_served_is_refused(tmp_path: Path) -> None:
+async def test_a_range_is_quoted_for_the_blocks_it_needs(tmp_path: Path) -> None:
     async with provider(tmp_path) as shop:
         caller = await shop.call()
-        selection = Selection(root=shop.root.cid, path=(), scope=Scope.ENTITY, range_start=None, range_end=None)
+        selection = Selection(root=shop.root.cid, path=(), scope=Scope.ENTITY, range_start=-1, range_end=None)
+        await caller.say(dataclasses.replace(query(shop.root.cid), selection=selection))
+        quote = (await caller.hear(SignedQuote)).quote
+        assert quote.exact
+        assert 0 < quote.n_bytes < shop.root.n_bytes
+
+
+@trio_test
+async def test_a_range_of_another_scope_is_refused(tmp_path: Path) -> None:
+    async with provider(tmp_path) as shop:
+        caller = await shop.call()
+        selection = Selection(root=shop.root.cid, path=(), scope=Scope.ALL, range_start=0, range_end=None)
         await caller.say(dataclasses.replace(query(shop.root.cid), selection=selection))
         assert (await caller.hear(Refuse)).code == ErrorCode.UNSUPPORTED_SCOPE
 
