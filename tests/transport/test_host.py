@@ -486,7 +486,13 @@ async def test_a_stock_host_can_dial() -> None:
 @trio_test
 async def test_a_peer_that_does_not_sell_is_told_apart() -> None:
     async with open_stock_host(create_ed25519_key_pair(SERVER_SEED)) as stock, open_host(CLIENT_SEED) as client:
-        assert PROTOCOL_ID in await dial_fails(client, address_of(stock), ErrorCode.CAPABILITY_MISSING)
+        stream = await client.dial(address_of(stock))
+        await stream.send_all(b"hello")
+        with pytest.raises(RemoteProtocolError) as caught:
+            await stream.receive_some(1)
+
+        assert caught.value.code is ErrorCode.CAPABILITY_MISSING
+        assert PROTOCOL_ID in caught.value.detail
 
 
 @pytest.mark.parametrize("create_key_pair", [create_secp256k1_key_pair, create_rsa_key_pair])

@@ -10,15 +10,14 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
 
 import trio
-from libp2p.security.secure_session import SecureSession
 
-from retrieval.identity import PeerId
 from retrieval.memory import reserve
 from retrieval.transport.source import Range
 from retrieval.units import KIB
 
 from .ciphers import LENGTH_BYTES, MESSAGE_BYTES_MAX, Buffer, Cipher, sealed_bytes_max
 from .failure import closed, library_errors
+from .handshake import Session
 
 READ_MAX: Final = 512 * KIB  # bytes read from a socket at once; with their plaintext they fit a core's second-level cache
 SEALED_IN_THREAD_BYTES: Final = 128 * KIB
@@ -32,48 +31,19 @@ _sealing_at_once: Final = trio.CapacityLimiter(SEALING_AT_ONCE_MAX)
 _spare_buffers: Final[list[bytearray]] = []
 
 
-class RawConnection:
-    """A socket as py-libp2p's Noise reads and writes it. It reads ahead, because Noise asks for two bytes, then for the message."""
-
-    def __init__(self, socket: trio.SocketStream) -> None:
-        self.socket: Final = socket
-        self._unread = b""
-        self._start = 0
-
-    async def read(self, n: int) -> bytes:
-        """Exactly ``n`` bytes, at most what the two bytes of a length can say."""
-        while len(self._unread) - self._start < n:
-            more = await self.socket.receive_some(READ_MAX)
-            if not more:
-                raise closed()
-            self._unread = self._unread[self._start :] + more
-            self._start = 0
-        data = self._unread[self._start : self._start + n]
-        self._start += n
-        return data
-
-    async def write(self, data: bytes) -> None:
-        await self.socket.send_all(data)
-
-    def take_unread(self) -> bytes:
-        """What was read ahead, for who reads on."""
-        unread, self._unread, self._start = self._unread[self._start :], b"", 0
-        return unread
-
-
 class SecureChannel:
-    """Of py-libp2p's session only the keys are used: see ``ciphers``."""
+    """Made by ``upgrade.Identity``."""
 
-    def __init__(self, raw: RawConnection, session: SecureSession, peer_id: PeerId) -> None:
-        self.peer_id: Final = peer_id
-        self._socket: Final = raw.socket
-        noise = session.conn.noise_state.noise_protocol
-        self._sealing: Final = Cipher(noise.cipher_state_encrypt.k, noise.cipher_state_encrypt.n)
-        self._opening: Final = Cipher(noise.cipher_state_decrypt.k, noise.cipher_state_decrypt.n)
+    def __init__(self, socket: trio.SocketStream, session: Session, *, unread: bytes, unsent: bytes = b"") -> None:
+        """``unread`` is what the handshake has read beyond its own messages; ``unsent``, its last message, leaves with the first sealed."""
+        self.peer_id: Final = session.peer_id
+        self._socket: Final = socket
+        self._sealing: Final = Cipher(session.sending_key, 0)
+        self._opening: Final = Cipher(session.receiving_key, 0)
+        self._unsent = unsent
         self._received: Final = memoryview(reserve(READ_MAX + LENGTH_BYTES + MESSAGE_BYTES_MAX))
         """What the socket gave and no message has used. The rest of a message is always shorter than the space behind ``READ_MAX``."""
         self._plaintext: Final = memoryview(reserve(len(self._received)))
-        unread = raw.take_unread()
         self._received[: len(unread)] = unread
         self._n_received = len(unread)
         self._opened = self._plaintext[:0]
@@ -92,7 +62,8 @@ class SecureChannel:
         else:
             sealed, size = await trio.to_thread.run_sync(self._seal, parts, buffer, limiter=_sealing_at_once)
         with library_errors():
-            await self._socket.send_all(memoryview(sealed)[:size])
+            unsent, self._unsent = self._unsent, b""
+            await self._socket.send_all(b"".join((unsent, memoryview(sealed)[:size])) if unsent else memoryview(sealed)[:size])
         if len(_spare_buffers) < SPARE_BUFFERS_MAX:
             _spare_buffers.append(sealed)
 

@@ -5,7 +5,7 @@ once, and in memory that was used before. Plaintext is sealed from where it lies
 receive buffer into the one it is handed on from; both are used again for the next batch, since a page that is touched for the first
 time costs more than everything else that is done with it.
 
-The handshake is py-libp2p's. Its ciphers are not used, since they copy each message three times on its way.
+py-libp2p's ciphers are not used, since they copy each message three times on its way.
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import logging
 import struct
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import IntEnum, IntFlag
@@ -99,6 +99,7 @@ class Stream:
         self._target: memoryview | None = None
         """Where the receiver wants what comes next, while it waits."""
         self._n_filled = 0
+        self._before_receiving: Callable[[], Awaitable[None]] | None = None
         self._receiving_ended = False
         self._unacknowledged_bytes = 0
         self._receive_window = muxer.receive_window
@@ -138,13 +139,17 @@ class Stream:
             at = end
         self._raise_failure()
 
+    def before_receiving(self, wait: Callable[[], Awaitable[None]]) -> None:
+        """Have ``wait`` receive what the peer still owes before anything else is received: an answer that is not waited for."""
+        self._before_receiving = wait
+
     async def receive_some(self, max_bytes: int) -> bytes:
         """Between 1 and ``max_bytes`` bytes, or ``b""`` once the peer has ended its side cleanly.
 
         Whatever arrived before a failure is delivered first. Raises ``RemoteProtocolError(transfer_truncated)`` for every other end.
         """
         assert max_bytes > 0
-        await trio.lowlevel.checkpoint()
+        await self._receive_owed()
         while not self._backlog:
             if self._has_ended():
                 return b""
@@ -157,7 +162,7 @@ class Stream:
     async def receive_into(self, target: memoryview) -> int:
         """As ``receive_some``, into ``target``; returns how many bytes there are now. What comes while it waits is not kept elsewhere."""
         assert target
-        await trio.lowlevel.checkpoint()
+        await self._receive_owed()
         if self._backlog:
             view = self._backlog.peek(len(target))
             size = len(view)
@@ -180,6 +185,16 @@ class Stream:
             self._target = None
         return self._n_filled
 
+    async def _receive_owed(self) -> None:
+        await trio.lowlevel.checkpoint()
+        wait, self._before_receiving = self._before_receiving, None
+        if wait is not None:
+            try:
+                await wait()
+            except trio.Cancelled:
+                self._before_receiving = wait
+                raise
+
     def _has_ended(self) -> bool:
         """Whether the peer ended its side cleanly; raises for every other end."""
         if not self._receiving_ended:
@@ -191,7 +206,11 @@ class Stream:
         await self._receiver_wakes.wait()
 
     async def close(self) -> None:
-        """End our side cleanly: returns when the end was handed to the operating system. The peer's side stays open."""
+        """End our side cleanly: returns when the end was handed to the operating system. The peer's side stays open.
+
+        What the peer still owes is received first (see ``before_receiving``): before that it may not have begun to listen.
+        """
+        await self._receive_owed()
         if not self.sending_ended.is_set():
             self.sending_ended.set()
             self._muxer.control(_Type.WINDOW_UPDATE, _Flag.FIN, self._id, 0)
