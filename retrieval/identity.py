@@ -7,15 +7,19 @@ is asked for by name. The libraries of the EVM world are loaded on first use, be
 from __future__ import annotations
 
 import secrets
+from collections.abc import Callable
+from functools import cache, lru_cache
 from typing import TYPE_CHECKING, Final, NewType
 
+from nacl.bindings import crypto_sign_open
 from nacl.exceptions import BadSignatureError
-from nacl.signing import SigningKey, VerifyKey
+from nacl.signing import SigningKey
 
 from retrieval.errors import ErrorCode, LocalProtocolError, RemoteProtocolError
 
 if TYPE_CHECKING:
     from coincurve import PrivateKey
+    from Crypto.Hash.keccak import Keccak_Hash
 
 PeerId = NewType("PeerId", bytes)
 """A libp2p peer id: the identity multihash of the protobuf-encoded public key (libp2p specs, ``peer-ids``)."""
@@ -38,6 +42,7 @@ _ED25519_PREFIX: Final = bytes.fromhex("002408011220")
 _LIBP2P_KEY_CID_PREFIX: Final = b"\x01\x72"  # CIDv1, multicodec libp2p-key
 
 _SECP256K1_ORDER: Final = 0xFFFFFFFF_FFFFFFFF_FFFFFFFF_FFFFFFFE_BAAEDCE6_AF48A03B_BFD25E8C_D0364141
+_ADDRESSES_CACHED: Final = 4096  # of keys that signed lately: each payment of a channel is signed by the same one
 _V_OFFSET: Final = 27  # EVM signatures end in 27 or 28, secp256k1 libraries count from 0
 
 
@@ -82,7 +87,7 @@ def verify_peer(peer_id: PeerId, kind: str, body: bytes, signature: bytes) -> No
     if len(signature) != PEER_SIGNATURE_SIZE:
         raise RemoteProtocolError(ErrorCode.BAD_SIGNATURE, f"a signature has 64 bytes, not {len(signature)}")
     try:
-        VerifyKey(public_key).verify(_signed_bytes(kind, body), signature)
+        crypto_sign_open(signature + _signed_bytes(kind, body), public_key)
     except BadSignatureError as error:
         raise RemoteProtocolError(ErrorCode.BAD_SIGNATURE, f"the {kind} is not signed by the peer that sent it") from error
 
@@ -190,9 +195,7 @@ def recover_address(digest: bytes, signature: bytes) -> EvmAddress:
 
 def keccak256(message: bytes) -> bytes:
     """Keccak-256 as the EVM has it, which is SHA3-256 before NIST changed the padding."""
-    from Crypto.Hash import keccak  # 35 ms to import
-
-    return bytes(keccak.new(digest_bits=256, data=message).digest())
+    return bytes(_new_keccak()(digest_bits=256, data=message).digest())
 
 
 def format_address(address: EvmAddress) -> str:
@@ -227,6 +230,13 @@ def assert_fast_signatures() -> None:
         raise LocalProtocolError(ErrorCode.SLOW_SIGNATURES, "coincurve's library cannot recover keys")
 
 
+@cache
+def _new_keccak() -> Callable[..., Keccak_Hash]:
+    from Crypto.Hash import keccak  # 35 ms to import
+
+    return keccak.new
+
+
 _HEX_DIGITS: Final = frozenset("0123456789abcdefABCDEF")
 
 
@@ -234,5 +244,6 @@ def _signed_bytes(kind: str, body: bytes) -> bytes:
     return b"retrieval/%b/1\0%b" % (kind.encode("ascii"), body)
 
 
+@lru_cache(maxsize=_ADDRESSES_CACHED)
 def _address_of(uncompressed_public_key: bytes) -> EvmAddress:
     return EvmAddress(keccak256(uncompressed_public_key[1:])[-EVM_ADDRESS_SIZE:])

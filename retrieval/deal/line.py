@@ -7,7 +7,6 @@ first window, so that at no time more than a window and a first window are lost 
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
@@ -17,13 +16,13 @@ from retrieval.deal.records import ChannelRecord, LineRecord, record
 from retrieval.errors import ErrorCode, RemoteProtocolError
 from retrieval.ledger.journal import Record
 from retrieval.payment.channel import credit
-from retrieval.wire.messages import DealId, KnownChannel, VoucherFields
+from retrieval.wire.messages import DealId, KnownChannel, Payment, VoucherFields
 
 if TYPE_CHECKING:
     from retrieval.deal.sale import Sale
 
 SEEN_PAYMENTS_MAX: Final = 64
-"""Digests of recent payments, so that one that arrives twice is recognised. An older one is stale, not unknown."""
+"""Recent payments, so that one that arrives twice is recognised. An older one is stale, not unknown."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -37,7 +36,8 @@ class CreditLine:
     written_off_bytes: int = 0
     sales: dict[DealId, Sale] = field(default_factory=dict)
     """Deals of this line without an outcome."""
-    seen_payments: deque[bytes] = field(default_factory=lambda: deque(maxlen=SEEN_PAYMENTS_MAX))
+    seen_payments: dict[Payment, None] = field(default_factory=dict)
+    """The newest last."""
 
     @property
     def best_amount(self) -> int:
@@ -94,6 +94,12 @@ class CreditLine:
         assert n_bytes >= 0
         self.paid_bytes += n_bytes
         self.written_off_bytes = max(0, self.written_off_bytes - n_bytes)
+
+    def remember(self, payment: Payment) -> None:
+        """Know a payment that was taken, should it come again."""
+        self.seen_payments[payment] = None
+        if len(self.seen_payments) > SEEN_PAYMENTS_MAX:
+            del self.seen_payments[next(iter(self.seen_payments))]
 
     def require_open(self, block_size_max: int) -> None:
         """Raises ``RemoteProtocolError`` unless a deal with such blocks may begin: ``channel_closing``, then ``debt_outstanding``."""

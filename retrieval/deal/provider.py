@@ -22,7 +22,7 @@ from retrieval.deal.records import ChannelRecord, DealRecord, Outcome, record
 from retrieval.deal.sale import Sale
 from retrieval.deal.states import SaleEvent, SaleState
 from retrieval.deal.step import NOTHING, Step
-from retrieval.deal.till import Till
+from retrieval.deal.till import Tender, Till
 from retrieval.errors import ErrorCode, LocalProtocolError, RemoteProtocolError, RetrievalError
 from retrieval.identity import PeerId, verify_peer
 from retrieval.payment.channel import ChannelConfig, ChannelId, SessionKey, check_config, check_credit, check_deposit, verify_session_key
@@ -59,7 +59,7 @@ from retrieval.wire.messages import (
     hellos_digest,
     quote_digest,
 )
-from retrieval.wire.receipt import Receipt, receipt_digest
+from retrieval.wire.receipt import receipt_digest
 
 HELLO_DUE_S: Final = 5.0
 PAYMENT_DUE_S: Final = 15.0
@@ -108,7 +108,7 @@ class ProviderSession:
         self._presents: dict[bytes, Present] = {}
         self._turns: deque[Sale] = deque()
         """Deals of this session, in the order in which they may send next."""
-        self._parked: deque[Payment] = deque()
+        self._parked: deque[Tender] = deque()
         """Payments for blocks that are still being stepped over."""
 
     @property
@@ -389,30 +389,34 @@ class ProviderSession:
         return NOTHING
 
     def _find(self, deal: bytes) -> Sale | None:
-        return next((sale for sale in self._turns if sale.deal_id == deal), None)
+        """The open deal of that id, if this session serves it."""
+        sale = self._books.sales.get(DealId(deal))
+        return sale if sale is not None and sale.turns is self._turns else None
 
     # payments
 
     def _receive_payment(self, payment: Payment, now: float) -> Step:
         """Payments are taken in the order they came, so one that must wait for its deal holds up those behind it."""
-        if self._parked or self._must_wait(payment):
+        tender = Tender.of(payment)
+        if self._parked or self._must_wait(tender):
             if len(self._parked) >= PARKED_PAYMENTS_MAX:
                 raise RemoteProtocolError(ErrorCode.RATE_LIMITED, "too many payments before the deal is taken up")
-            self._parked.append(payment)
+            self._parked.append(tender)
             return NOTHING
-        return self._take_payment(payment, now)
+        return self._take_payment(tender, now)
 
-    def _must_wait(self, payment: Payment) -> bool:
+    def _must_wait(self, tender: Tender) -> bool:
         """Whether blocks it pays for are still being stepped over."""
-        return any(sale is not None and sale.is_skipping for sale in map(self._find, _deals_of(payment)))
+        return any(sale is not None and sale.is_skipping for sale in self._sales_of(tender))
 
-    def _take_payment(self, payment: Payment, now: float) -> Step:
-        receipts = [Receipt.decode(signed.body) for signed in payment.receipts]
-        sales = [self._find(receipt.deal_id) for receipt in receipts]
+    def _sales_of(self, tender: Tender) -> list[Sale | None]:
+        return [self._find(receipt.deal_id) for receipt in tender.receipts]
+
+    def _take_payment(self, tender: Tender, now: float) -> Step:
         try:
-            taken = self._till.take(payment, receipts, sales, now)
+            taken = self._till.take(tender, self._sales_of(tender), now)
         except RemoteProtocolError as error:
-            return self._refusal(error, deal_id=receipts[0].deal_id)
+            return self._refusal(error, deal_id=tender.receipts[0].deal_id)
         if taken is None:
             return NOTHING
         step = Step(records=taken.records, events=taken.events)
@@ -581,10 +585,6 @@ class ProviderSession:
 
 
 _MENDABLE: Final = frozenset({ErrorCode.CHANNEL_UNFUNDED, ErrorCode.OVER_BUDGET, ErrorCode.DEBT_OUTSTANDING})
-
-
-def _deals_of(payment: Payment) -> list[bytes]:
-    return [Receipt.decode(signed.body).deal_id for signed in payment.receipts]
 
 
 def _code(number: int) -> ErrorCode:

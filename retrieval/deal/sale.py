@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass
+from itertools import islice
 from typing import Final
 
 from retrieval.cid import Cid
@@ -227,15 +228,15 @@ class Sale:
 
     # receipts
 
-    def check_receipt(self, receipt: Receipt) -> int:
-        """Check that a receipt covers a prefix of what was sent; returns how many blocks in flight it covers.
+    def check_receipt(self, receipt: Receipt) -> Accumulator:
+        """Check that a receipt covers a prefix of what was sent; returns the accumulator over all blocks it counts.
 
         Raises ``RemoteProtocolError(bad_receipt)``.
         """
         n_new = receipt.n_blocks - self.position.n_blocks
         if not 0 < n_new <= len(self.in_flight):
             raise RemoteProtocolError(ErrorCode.BAD_RECEIPT, f"it counts {receipt.n_blocks} blocks, {self.n_sent_blocks} were sent")
-        covered = [self.in_flight[n] for n in range(n_new)]
+        covered = list(islice(self.in_flight, n_new))
         if receipt.n_bytes != self.position.n_bytes + sum(sent.size for sent in covered):
             raise RemoteProtocolError(ErrorCode.BAD_RECEIPT, f"its {receipt.n_blocks} blocks do not weigh {receipt.n_bytes} bytes")
         reached = self.accumulator.copy()
@@ -244,12 +245,13 @@ class Sale:
             raise RemoteProtocolError(ErrorCode.BAD_RECEIPT, "its root is not that of the blocks sent")
         if self.last_receipt is not None and receipt.prev != self.prev:
             raise RemoteProtocolError(ErrorCode.BAD_RECEIPT, "its prev changed within the deal")
-        return n_new
+        return reached
 
-    def apply_receipt(self, receipt: Receipt, signed: SignedReceipt, now: float) -> None:
-        """Move the position; ``check_receipt`` has been asked."""
+    def apply_receipt(self, receipt: Receipt, reached: Accumulator, signed: SignedReceipt, now: float) -> None:
+        """Move the position to where ``check_receipt`` found that it leads."""
         for _ in range(receipt.n_blocks - self.position.n_blocks):
-            self.accumulator.append(self.in_flight.popleft().cid)
+            self.in_flight.popleft()
+        self.accumulator = reached
         self.position = position_of(receipt)
         self.last_receipt = signed
         self.prev = receipt.prev

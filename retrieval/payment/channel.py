@@ -38,6 +38,7 @@ CHANNEL_CONFIG_SIZE: Final = 137
 UINT64_MAX: Final = (1 << 64) - 1
 
 _DOMAINS_CACHED: Final = 16  # a node knows one chain, a test a few
+_CONFIGS_CACHED: Final = 4096  # every payment looks up who must have signed it
 _CONFIG_TYPE: Final = (
     "ChannelConfig(address payer,address payerAuthorizer,address receiver,address receiverAuthorizer,"
     "address token,uint40 withdrawDelay,bytes32 salt)"
@@ -84,6 +85,7 @@ class ChannelConfig:
         return b"".join((*self._addresses(), self.withdraw_delay_s.to_bytes(5, "big"), self.salt))
 
     @classmethod
+    @lru_cache(maxsize=_CONFIGS_CACHED)
     def from_bytes(cls, encoded: bytes) -> ChannelConfig:
         """Read the wire form.
 

@@ -62,7 +62,12 @@ class Receipt:
 
     def __post_init__(self) -> None:
         assert (len(self.deal_id), len(self.root), len(self.prev)) == (16, 32, 32)
-        assert all(0 <= number <= limit for number, limit in zip(self._numbers(), _LIMITS, strict=True))
+        assert 0 <= self.n_bytes <= SIZE_BYTES_MAX
+        assert 0 <= self.n_blocks <= SIZE_BYTES_MAX
+        assert 0 <= self.deal_amount <= AMOUNT_MAX
+        assert 0 <= self.channel_amount <= AMOUNT_MAX
+        assert 0 <= self.sequence <= SEQUENCE_MAX
+        assert 0 <= self.time <= TIME_MAX_S
 
     def encode(self) -> bytes:
         """The bytes to sign."""
@@ -108,13 +113,15 @@ def _encode_uvarint(value: int) -> bytes:
 
 
 def _decode_uvarint(body: bytes, at: int) -> tuple[int, int]:
-    value = 0
-    for n, byte in enumerate(body[at : at + _UVARINT_SIZE_MAX]):
-        value |= (byte & 0x7F) << (7 * n)
+    value = shift = 0
+    for byte in body[at : at + _UVARINT_SIZE_MAX]:
+        at += 1
+        value |= (byte & 0x7F) << shift
         if byte < 0x80:
-            if byte == 0 and n > 0:
+            if byte == 0 and shift:
                 raise _bad("a number is not in its shortest form")
-            return value, at + n + 1
+            return value, at
+        shift += 7
     raise _bad("a number is cut short or too long")
 
 
