@@ -7,6 +7,7 @@ import hashlib
 from retrieval.cid import DAG_PB, IDENTITY, RAW, Cid, cid_of
 from retrieval.dag import pb, unixfs
 from retrieval.dag.pb import PBLink
+from retrieval.dag.protobuf import varint
 from retrieval.dag.unixfs import NodeType, UnixfsNode
 from retrieval.store.blocks import MemoryBlockStore
 
@@ -18,7 +19,10 @@ class Builder:
         self.store = MemoryBlockStore()
 
     def raw(self, payload: bytes) -> Cid:
-        return self._put(cid_of(RAW, payload), payload)
+        return self.block(RAW, payload)
+
+    def block(self, codec: int, payload: bytes) -> Cid:
+        return self._put(cid_of(codec, payload), payload)
 
     def node(self, data: bytes | None, *children: Cid | tuple[str | bytes, Cid], version: int = 1) -> Cid:
         """A dag-pb node over data and links; a child with a name is a pair."""
@@ -49,7 +53,7 @@ class Builder:
 
 def identity(payload: bytes, codec: int = RAW) -> Cid:
     """A CID that carries ``payload``."""
-    return Cid(bytes((1, codec, IDENTITY, len(payload))) + payload)
+    return Cid(b"\x01" + varint(codec) + bytes((IDENTITY, len(payload))) + payload)
 
 
 def _encoded(name: str | bytes) -> bytes:

@@ -6,8 +6,8 @@ anything else the one block.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Final
+from collections.abc import Callable
+from typing import Final, NamedTuple
 
 from retrieval.cid import DAG_PB, Cid
 from retrieval.dag import hamt, pb, unixfs
@@ -18,9 +18,12 @@ from retrieval.dag.links import Extent, PendingLink, links_of
 from retrieval.dag.protobuf import malformed
 from retrieval.dag.unixfs import NodeType, UnixfsNode
 from retrieval.errors import ErrorCode, RemoteProtocolError
+from retrieval.wire.messages import BLOCK_SIZE_MAX
 
 CUT_LINKS_MAX: Final = 1 << 20
 """Links remembered of nodes that lie across an end of the range: two nodes a level, each of at most ``pb.NODE_LINKS_MAX``."""
+CUT_BYTES_MAX: Final = 8 * BLOCK_SIZE_MAX
+"""Unwanted bytes in blocks that the ends of a range run through: a leaf at both ends, and three nodes above each that hold bytes too."""
 
 
 class Entity:
@@ -29,29 +32,24 @@ class Entity:
     def __init__(self, byte_range: ByteRange | None) -> None:
         self._byte_range: Final = byte_range
         self._links: Callable[[PendingLink, bytes], list[PendingLink]] = self._begin
-        self._part = Extent(0, 0)
-        self._cut: dict[Cid, tuple[int, list[PendingLink]]] = {}
-        """The size and links of nodes that were passed with less than all below them, relative to their beginning."""
-        self._n_cut_links = 0
+        self._part: _FilePart | None = None
 
     def links(self, link: PendingLink, payload: bytes) -> list[PendingLink]:
-        """Those of a node that has come, its own entity's only."""
+        """Those links of a node that has come which belong to the entity."""
         return self._links(link, payload)
 
-    def links_again(self, link: PendingLink) -> list[PendingLink]:
-        """Those of a block that has come before and is met again: none when all that belongs to it has come too.
+    @property
+    def is_whole(self) -> bool:
+        """Whether it is a file of which everything is wanted, known once its first block has come."""
+        return self._links is _all
 
-        A file can hold one node twice, the first time cut by the beginning of the range and then whole.
-        """
-        if link.cid not in self._cut:
-            return []
-        assert link.extent is not None
-        size, links = self._cut[link.cid]
-        _check_size(size, link.extent)
-        if self._part.holds(link.extent):
-            self._n_cut_links -= len(links)
-            del self._cut[link.cid]
-        return self._select(links, link.extent.start)
+    def was_cut(self, cid: Cid) -> bool:
+        """Whether ``links_again`` may give links."""
+        return self._part is not None and self._part.was_cut(cid)
+
+    def links_again(self, link: PendingLink) -> list[PendingLink]:
+        """The same of a block that has come before and is met again: none when all that belongs to it has come too."""
+        return self._part.links_again(link) if self._part is not None else []
 
     def _begin(self, terminal: PendingLink, payload: bytes) -> list[PendingLink]:
         """The terminal block says what the entity is."""
@@ -66,43 +64,84 @@ class Entity:
             return _shard_links(node, content)
         return self._begin_file(terminal, payload, file_node(node, content)) if content.is_file else []
 
-    def _begin_file(self, terminal: PendingLink, payload: bytes, node: FileNode) -> list[PendingLink]:
-        start, stop = (0, node.size) if self._byte_range is None else self._byte_range.resolve(node.size)
-        if (start, stop) == (0, node.size):
-            self._links = _all
-            return _all(terminal, payload)
-        if start == stop:
+    def _begin_file(self, terminal: PendingLink, payload: bytes, root: FileNode) -> list[PendingLink]:
+        if self._byte_range is not None:
+            start, stop = self._byte_range.resolve(root.size)
+            if start == stop:
+                return []
+            if stop - start < root.size:
+                self._part = _FilePart(Extent(start, stop - start))
+                self._links = self._part.links
+                return self._part.links(terminal._replace(extent=Extent(0, root.size)), payload)
+        self._links = _all
+        return _all(terminal, payload)
+
+
+class _FilePart:
+    """The links of a file that lead to bytes of one part.
+
+    A link has an extent where an end of the part cuts what is below it; else all that is below it is wanted. A file can hold one node
+    several times, first cut by the beginning of the part and then whole, so the links of nodes that were cut are remembered.
+    """
+
+    def __init__(self, part: Extent) -> None:
+        self._part: Final = part
+        self._cut: dict[Cid, _CutNode] = {}
+        self._n_cut_links = 0
+
+    def links(self, link: PendingLink, payload: bytes) -> list[PendingLink]:
+        """Those of a node that has come."""
+        if link.extent is None:
+            return _all(link, payload)
+        node = read_file_node(link.cid, payload)
+        cut = _CutNode(
+            node.size, [(PendingLink(pb_link.cid, kind_of(pb_link.cid), pb_link.tsize), below) for pb_link, below in node.extents()]
+        )
+        if link.kind is BlockKind.NODE:
+            self._n_cut_links += len(cut.links)
+            if self._n_cut_links > CUT_LINKS_MAX:
+                raise RemoteProtocolError(ErrorCode.DAG_TOO_LARGE, f"nodes cut by a range have more than {CUT_LINKS_MAX} links")
+            self._cut[link.cid] = cut
+        return self._wanted(cut, link.extent)
+
+    def was_cut(self, cid: Cid) -> bool:
+        return cid in self._cut
+
+    def links_again(self, link: PendingLink) -> list[PendingLink]:
+        """Those of a node that came before."""
+        cut = self._cut.get(link.cid)
+        if cut is None:
             return []
-        self._part = Extent(start, stop - start)
-        self._links = self._file_links
-        return self._links_of_file_node(terminal._replace(extent=Extent(0, node.size)), node)
+        if link.extent is not None:
+            return self._wanted(cut, link.extent)
+        self._n_cut_links -= len(cut.links)
+        del self._cut[link.cid]
+        return [below for below, _ in cut.links]
 
-    def _file_links(self, link: PendingLink, payload: bytes) -> list[PendingLink]:
-        return self._links_of_file_node(link, read_file_node(link.cid, payload))
+    def _wanted(self, cut: _CutNode, extent: Extent) -> list[PendingLink]:
+        """The links of a node at this place of the file that lead to bytes of the part."""
+        if cut.size != extent.size:
+            raise malformed(f"a file's node claims {cut.size} bytes, the one above it {extent.size}")
+        wanted: list[PendingLink] = []
+        for link, relative in cut.links:
+            below = Extent(extent.start + relative.start, relative.size)
+            if below.overlaps(self._part):
+                wanted.append(link if self._part.holds(below) else self._cut_link(link, below))
+        return wanted
 
-    def _links_of_file_node(self, link: PendingLink, node: FileNode) -> list[PendingLink]:
-        assert link.extent is not None
-        _check_size(node.size, link.extent)
-        links = [PendingLink(below.cid, kind_of(below.cid), below.tsize, extent) for below, extent in node.extents(0)]
-        if link.kind is BlockKind.NODE and not self._part.holds(link.extent):
-            self._remember(link.cid, node.size, links)
-        return self._select(links, link.extent.start)
+    def _cut_link(self, link: PendingLink, below: Extent) -> PendingLink:
+        """A link with less below it than its node claims: what is unwanted stays away, but for the blocks that an end runs through."""
+        unwanted_bytes = below.size - (min(below.stop, self._part.stop) - max(below.start, self._part.start))
+        tsize = None if link.tsize is None else min(link.tsize, max(0, link.tsize - unwanted_bytes) + CUT_BYTES_MAX)
+        return link._replace(extent=below, tsize=tsize)
 
-    def _remember(self, cid: Cid, size: int, links: list[PendingLink]) -> None:
-        self._n_cut_links += len(links)
-        if self._n_cut_links > CUT_LINKS_MAX:
-            raise RemoteProtocolError(ErrorCode.DAG_TOO_LARGE, f"nodes across the ends of a range have more than {CUT_LINKS_MAX} links")
-        self._cut[cid] = (size, links)
 
-    def _select(self, links: Sequence[PendingLink], start: int) -> list[PendingLink]:
-        """The links with bytes of the range below them, their node beginning at ``start`` of the file."""
-        selected: list[PendingLink] = []
-        for link in links:
-            assert link.extent is not None
-            extent = Extent(start + link.extent.start, link.extent.size)
-            if extent.overlaps(self._part):
-                selected.append(link._replace(extent=extent))
-        return selected
+class _CutNode(NamedTuple):
+    """A node of a file of which not everything was wanted."""
+
+    size: int
+    links: list[tuple[PendingLink, Extent]]
+    """With the place of what is below each, from the node's own beginning."""
 
 
 def _all(link: PendingLink, payload: bytes) -> list[PendingLink]:
@@ -123,8 +162,3 @@ def _shard_links(node: pb.PBNode, content: UnixfsNode) -> list[PendingLink]:
     if any(codec_of(link.cid) != DAG_PB for link in links):
         raise malformed("a directory shard leads to something else")
     return links
-
-
-def _check_size(size: int, extent: Extent) -> None:
-    if size != extent.size:
-        raise malformed(f"a file's node claims {size} bytes, the one above it {extent.size}")

@@ -29,8 +29,8 @@ class FileNode:
     size: int
     """File bytes of the node and all below it, as it claims."""
 
-    def extents(self, start: int) -> Iterator[tuple[PBLink, Extent]]:
-        """Each link with what is below it, where the node itself begins at ``start`` of the file.
+    def extents(self, start: int = 0) -> Iterator[tuple[PBLink, Extent]]:
+        """Each link with the place of what is below it, in a file where this node begins at ``start``.
 
         Raises ``RemoteProtocolError(malformed_block)`` when the node's sizes contradict each other.
         """

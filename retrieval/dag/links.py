@@ -35,8 +35,9 @@ class PendingLink(NamedTuple):
     cid: Cid
     kind: BlockKind
     tsize: int | None
+    """Bytes of the blocks that are wanted from here on down, as claimed."""
     extent: Extent | None = None
-    """The bytes below it, in a file of which only a part is wanted."""
+    """Where the bytes below it lie in their file, when only some of them are wanted; None when all are."""
 
 
 def links_of(cid: Cid, payload: bytes) -> list[PendingLink]:

@@ -65,6 +65,8 @@ def totals(
         return Totals(n_bytes=walk.n_bytes, n_blocks=walk.n_blocks, exact=True)
     if n_visited < visited_blocks_max:
         raise not_held(walk.expected)
+    if pinned is not None and not path and walk.is_everything:
+        return Totals(n_bytes=pinned.n_bytes, n_blocks=pinned.n_blocks, exact=True)
     # No selection has more than its pinned root, and nothing served is more than the store.
     n_bytes_max = pinned.n_bytes if pinned is not None else store.bytes_used()
     n_blocks_max = pinned.n_blocks if pinned is not None else BLOCKS_MAX

@@ -97,6 +97,11 @@ class Walk:
         return self._next is None
 
     @property
+    def is_everything(self) -> bool:
+        """Whether all that the terminal links to belongs to the walk, as far as its blocks have come."""
+        return self._scope is Scope.ALL if self._entity is None else self._entity.is_whole
+
+    @property
     def needs_payload(self) -> bool:
         """Whether the next block's links decide what follows; if not, its size is enough (``skip``)."""
         return self._next is not None and self._next.kind is BlockKind.NODE and (self.terminal is None or self._scope is not Scope.BLOCK)
@@ -125,24 +130,31 @@ class Walk:
     def upcoming(self, n: int) -> list[Cid]:
         """The next CIDs, at most ``n``, as far as they are certain without another payload: what to read ahead or send as a batch."""
         assert n > 0
-        cids: dict[Cid, None] = {}
+        cids: list[Cid] = []
+        ahead: set[Cid] = set()
         for link in self.pending():
-            if link.kind is BlockKind.INLINE_NODE:
+            if link.kind is BlockKind.INLINE_NODE or link.cid in self._seen:
                 break
-            if link.kind is not BlockKind.INLINE_LEAF:
-                cids[link.cid] = None
+            if link.kind is not BlockKind.INLINE_LEAF and link.cid not in ahead:
+                cids.append(link.cid)
+                if not self._repeats:
+                    ahead.add(link.cid)
             if link.kind is BlockKind.NODE or len(cids) == n:
                 break
-        return list(cids)
+        return cids
 
     def pending(self) -> Iterator[PendingLink]:
-        """What was read and has not come, in order and from the expected block on. One CID may stand there several times."""
+        """What was read and has not come, in order and from the expected block on. One CID may stand there several times.
+
+        A node that came may stand there too, when a range cut what is below it at its first place.
+        """
         if self._next is not None:
             yield self._next
         for frame in reversed(self._frames):
             for index in range(frame.n_followed, len(frame.links)):
-                if frame.links[index].cid not in self._seen:
-                    yield frame.links[index]
+                link = frame.links[index]
+                if link.cid not in self._seen or (self._entity is not None and self._entity.was_cut(link.cid)):
+                    yield link
 
     def _arrive(self, following: Cid | None) -> None:
         """Go to ``following``, where the path has led so far; None when it ended inside a document, whose links are open by now."""
