@@ -5,6 +5,7 @@ Every program runs in a worker process; homes are made here, channels are opened
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
@@ -23,7 +24,7 @@ from retrieval.cid import format_cid
 from retrieval.dag.importer import import_path
 from retrieval.home import Home
 from retrieval.settings import load
-from retrieval.store.lmdb import LmdbBlockStore
+from retrieval.store.disk import DiskBlockStore
 from retrieval.units import GIB
 
 if TYPE_CHECKING:
@@ -65,7 +66,7 @@ class Market:
     def add(self, size_bytes: int, *, seed: int) -> str:
         """Import a new file, for every provider of this market; returns its CID. Before any provider runs."""
         path = write_file(self._folder / "content", size_bytes, seed=seed)
-        with closing(LmdbBlockStore(self._home.blocks_path, bytes_max=STORE_BYTES_MAX)) as store:
+        with closing(DiskBlockStore(self._home.blocks_path, bytes_max=STORE_BYTES_MAX)) as store:
             root = import_path(store, path)
             store.pin(root)
         path.unlink()
@@ -79,9 +80,7 @@ class Market:
         """Start one that takes no money beside one that does. It has a home of its own; both read the same blocks."""
         home = Home(self._folder / "free-provider", "retrieval-provider")
         create_home(home, rpc="")
-        for file in home.blocks_path.iterdir():
-            file.unlink()
-        home.blocks_path.rmdir()
+        shutil.rmtree(home.blocks_path)
         home.blocks_path.symlink_to(self._home.blocks_path)
         return self._serve(home, FREE)
 

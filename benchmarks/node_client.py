@@ -24,7 +24,7 @@ from benchmarks.processes import Json, answer_commands
 from benchmarks.session import buy
 from retrieval.home import Home
 from retrieval.settings import load
-from retrieval.store.lmdb import LmdbBlockStore
+from retrieval.store.disk import DiskBlockStore
 from retrieval.transport.libp2p import open_host, parse_address
 from retrieval.transport.writer import JournalWriter, steady_clock
 from retrieval.units import KIB
@@ -68,7 +68,7 @@ async def warm(home: Home, roots: list[str], address: str) -> Json:
     clock = steady_clock()
     bought, provider = [], parse_address(address)
     async with open_wallet_in_turn(home, settings, command="benchmark", now=clock()) as wallet:
-        with closing(LmdbBlockStore(home.blocks_path, bytes_max=settings.store.bytes_max)) as store:
+        with closing(DiskBlockStore(home.blocks_path, bytes_max=settings.store.bytes_max)) as store:
             async with trio.open_nursery() as nursery, open_host(wallet.peer_key.seed) as host:
                 writer = JournalWriter(wallet.journal, clock)
                 nursery.start_soon(writer.run)

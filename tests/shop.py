@@ -21,7 +21,8 @@ from retrieval.identity import EvmKey
 from retrieval.payment.evm import EvmChain
 from retrieval.settings import load, write_default
 from retrieval.store.blocks import Root
-from retrieval.store.lmdb import LmdbBlockStore, LmdbStateStorage
+from retrieval.store.disk import DiskBlockStore
+from retrieval.store.lmdb import LmdbStateStorage
 
 DOLLAR = 1_000_000
 PRICE = "1 USD/GiB"
@@ -45,7 +46,7 @@ class Shop:
 
     def add(self, path: Path) -> Root:
         """Put a file or directory on sale."""
-        with closing(LmdbBlockStore(self.home.blocks_path, bytes_max=1 << 32)) as store:
+        with closing(DiskBlockStore(self.home.blocks_path, bytes_max=1 << 32)) as store:
             root = import_path(store, path)
             store.pin(root)
             return root

@@ -34,10 +34,10 @@ ROWS: Final = (
         "retrieval.payment.evm",
         "retrieval.settings",
         "retrieval.store.car",
-        "retrieval.store.incoming",
         "retrieval.store.lmdb",
         "retrieval.transport",
     ),
+    ("retrieval.store.disk",),
     ("retrieval_client", "retrieval_provider"),
 )
 HEIGHTS: Final = {part: height for height, row in enumerate(ROWS) for part in row}

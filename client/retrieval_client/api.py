@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -21,8 +21,7 @@ from retrieval.payment.evm import EvmChain
 from retrieval.settings import load
 from retrieval.store.blocks import BlockStore
 from retrieval.store.car import write_car
-from retrieval.store.incoming import LayeredBlockStore, SegmentFile
-from retrieval.store.lmdb import LmdbBlockStore
+from retrieval.store.disk import DiskBlockStore
 from retrieval.transport.libp2p import open_host, parse_address
 from retrieval.transport.writer import open_writer, steady_clock
 
@@ -35,8 +34,6 @@ from .unwrap import one_error
 from .wallet import Wallet, open_wallet_in_turn
 
 PROGRAM: Final = "retrieval-client"
-INCOMING_NAME: Final = "incoming.segment"
-"""In ``blocks/``: what has come of fetches that are not over."""
 
 OnProgress = Callable[[Progress], None]
 
@@ -150,7 +147,7 @@ async def retrieve(home: Home, order: Order, *, on_progress: OnProgress = lambda
     )
     with one_error():
         async with open_wallet_in_turn(home, settings, command=f"{PROGRAM} get", now=began) as wallet:
-            with _open_store(home, settings.store.bytes_max) as store:
+            with closing(DiskBlockStore(home.blocks_path, bytes_max=settings.store.bytes_max)) as store:
                 async with open_writer(wallet.journal, clock) as writer, open_host(wallet.peer_key.seed) as host:
                     fetch = Fetch(host, wallet, store, writer, wanted, clock=clock, open_chain=EvmChain, on_progress=on_progress)
                     await fetch.run()
@@ -172,15 +169,6 @@ async def retrieve(home: Home, order: Order, *, on_progress: OnProgress = lambda
         resumed_bytes=tally.resumed_bytes,
         channel_open_ms=round(tally.channel_open_s * 1000, 1),
     )
-
-
-@contextmanager
-def _open_store(home: Home, bytes_max: int) -> Iterator[BlockStore]:
-    with (
-        closing(LmdbBlockStore(home.blocks_path, bytes_max=bytes_max)) as kept,
-        closing(SegmentFile(home.blocks_path / INCOMING_NAME)) as incoming,
-    ):
-        yield LayeredBlockStore(kept, incoming)
 
 
 def _deliver(store: BlockStore, wallet: Wallet, order: Order) -> tuple[Held, int]:

@@ -111,7 +111,7 @@ def add(console: Console, home: Home, paths: tuple[Path, ...], car: bool) -> Non
 def ls(console: Console, home: Home) -> None:
     """Show what is pinned, and what it costs."""
     from retrieval.cid import format_cid
-    from retrieval.store.lmdb import LmdbBlockStore
+    from retrieval.store.disk import DiskBlockStore
 
     from . import screens
     from .config import load_settings
@@ -120,7 +120,7 @@ def ls(console: Console, home: Home) -> None:
     settings, _ = load_settings(home)
     with (
         closing(_state(home)) as state,
-        closing(LmdbBlockStore(home.blocks_path, bytes_max=settings.store.bytes_max, readonly=True)) as store,
+        closing(DiskBlockStore(home.blocks_path, bytes_max=settings.store.bytes_max, readonly=True)) as store,
     ):
         prices = PriceList(state, settings.price)
         rows = [
@@ -148,7 +148,7 @@ def rm(console: Console, home: Home, cid: str, force: bool) -> None:
     Refused while a deal for it is open.
     """
     from retrieval.cid import format_cid, parse_cid
-    from retrieval.store.lmdb import LmdbBlockStore
+    from retrieval.store.disk import DiskBlockStore
 
     from . import content, screens
     from .config import load_settings
@@ -158,7 +158,7 @@ def rm(console: Console, home: Home, cid: str, force: bool) -> None:
     with (
         content.content_lock(home, alone=True),
         closing(_state(home)) as state,
-        closing(LmdbBlockStore(home.blocks_path, bytes_max=settings.store.bytes_max)) as store,
+        closing(DiskBlockStore(home.blocks_path, bytes_max=settings.store.bytes_max)) as store,
     ):
         n_blocks, n_bytes = content.remove(store, root, in_use=content.roots_in_use(state), force=force)
     result = {"root": format_cid(root), "removed_blocks": n_blocks, "removed_bytes": n_bytes}

@@ -29,7 +29,7 @@ from retrieval.home import Home, file_error
 from retrieval.ledger.state import StateView
 from retrieval.store.blocks import BlockStore, Root
 from retrieval.store.car import import_car
-from retrieval.store.lmdb import LmdbBlockStore
+from retrieval.store.disk import DiskBlockStore
 
 log: Final = logging.getLogger("retrieval.provider")
 
@@ -38,7 +38,7 @@ DELETE_BATCH: Final = 4096
 """Blocks dropped in one transaction."""
 
 
-class WatchedStore(LmdbBlockStore):
+class WatchedStore(DiskBlockStore):
     """A block store that counts what is put into it, for whoever shows progress."""
 
     def __init__(self, path: Path, *, bytes_max: int, on_put: Callable[[int], None]) -> None:

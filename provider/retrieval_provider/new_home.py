@@ -9,7 +9,8 @@ from retrieval.home import SECRET_MODE, Home, create_file, ensure_secret
 from retrieval.identity import EvmAddress, EvmKey, PeerId, PeerKey
 from retrieval.payment.chain import DEVCHAIN
 from retrieval.settings import load, write_default
-from retrieval.store.lmdb import LmdbBlockStore, LmdbStateStorage
+from retrieval.store.disk import DiskBlockStore
+from retrieval.store.lmdb import LmdbStateStorage
 
 from .config import ProviderSettings
 
@@ -39,7 +40,7 @@ def create_home(home: Home, *, rpc: str) -> NewHome:
     gas_wei, gift = _find_gas(rpc, receiver.address) if rpc else (0, None)
     with (
         closing(LmdbStateStorage.open(home.state_path, command=f"{home.program} init")),
-        closing(LmdbBlockStore(home.blocks_path, bytes_max=settings.store.bytes_max)),
+        closing(DiskBlockStore(home.blocks_path, bytes_max=settings.store.bytes_max)),
     ):
         chosen: dict[str, object] = {"chain.rpc": rpc} if rpc else {}
         create_file(home.config_path, write_default(ProviderSettings, chosen).encode(), mode=SECRET_MODE)  # an RPC's URL may hold a token

@@ -14,7 +14,8 @@ from retrieval.errors import ErrorCode, LocalProtocolError, RemoteProtocolError,
 from retrieval.home import Home
 from retrieval.identity import PeerId, PeerKey, assert_fast_signatures, format_peer_id
 from retrieval.payment.chain import Deployment
-from retrieval.store.lmdb import LmdbBlockStore, LmdbStateStorage
+from retrieval.store.disk import DiskBlockStore
+from retrieval.store.lmdb import LmdbStateStorage
 from retrieval.transport.libp2p import Stream, open_host
 from retrieval.transport.writer import open_writer, steady_clock
 from retrieval.wire.messages import Settlement
@@ -63,7 +64,7 @@ async def open_node(
     clock = steady_clock()
     async with AsyncExitStack() as opened:
         state = opened.enter_context(closing(LmdbStateStorage.open(home.state_path, command="retrieval-provider serve")))
-        store = opened.enter_context(closing(LmdbBlockStore(home.blocks_path, bytes_max=settings.store.bytes_max)))
+        store = opened.enter_context(closing(DiskBlockStore(home.blocks_path, bytes_max=settings.store.bytes_max)))
         prices = PriceList(state, settings.price)
         chain = await _reach_chain(settings, prices)
         ledger = open_ledger(home, settings, state, deployment=None if chain is None else chain.deployment, now=clock())

@@ -8,7 +8,8 @@ from retrieval.deal import fold
 from retrieval.deal.records import OutcomeRecord
 from retrieval.home import Home, read_secret
 from retrieval.identity import EvmKey, format_address, format_peer_id
-from retrieval.store.lmdb import LmdbBlockStore, LmdbStateStorage
+from retrieval.store.disk import DiskBlockStore
+from retrieval.store.lmdb import LmdbStateStorage
 from retrieval.transport.control import Json
 
 from .commands import ask_status
@@ -23,7 +24,7 @@ def overview(home: Home, settings: ProviderSettings) -> Json:
     live = ask_status(home)
     with (
         closing(LmdbStateStorage.open_readonly(home.state_path)) as state,
-        closing(LmdbBlockStore(home.blocks_path, bytes_max=settings.store.bytes_max, readonly=True)) as store,
+        closing(DiskBlockStore(home.blocks_path, bytes_max=settings.store.bytes_max, readonly=True)) as store,
     ):
         books = restore_books(home, settings, state)
         price = PriceList(state, settings.price).default

@@ -36,7 +36,8 @@ from retrieval.payment.rate import Rate
 from retrieval.settings import load
 from retrieval.store.blocks import Root
 from retrieval.store.car import CarReader
-from retrieval.store.lmdb import LmdbBlockStore, LmdbStateStorage
+from retrieval.store.disk import DiskBlockStore
+from retrieval.store.lmdb import LmdbStateStorage
 from retrieval.transport.libp2p import parse_address
 from retrieval.units import MIB
 
@@ -84,7 +85,7 @@ def deals(home: Home) -> list[OutcomeRecord | None]:
 
 
 def stored_bytes(home: Home) -> int:
-    with closing(LmdbBlockStore(home.blocks_path, bytes_max=1 << 32)) as store:
+    with closing(DiskBlockStore(home.blocks_path, bytes_max=1 << 32)) as store:
         return store.bytes_used()
 
 
@@ -402,7 +403,7 @@ def test_an_expired_deal_ends_and_the_rest_is_bought_anew(tmp_path: Path, devcha
 
 
 def test_a_corrupt_block_is_not_paid_and_ends_the_fetch(shop: Shop, film: Root) -> None:
-    with closing(LmdbBlockStore(shop.home.blocks_path, bytes_max=1 << 32)) as store:
+    with closing(DiskBlockStore(shop.home.blocks_path, bytes_max=1 << 32)) as store:
         bad = held_of(store, Source(root=film.cid)).cids[5]
         size = store.size(bad)
         assert size is not None

@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 from gate import Gate
 from processes import DEPOSIT, WINDOW_FIRST, Program, Provider, open_market, write_file
-from retrieval_client.api import INCOMING_NAME
 
 from retrieval.devchain.children import Child
 from retrieval.errors import Exit
@@ -89,8 +88,8 @@ def test_a_client_that_was_ended_goes_on_where_it_was_and_pays_once(
     gate.hold_after(9 * MIB)
     get = stall.get(gate, tmp_path / "out")
     get.wait_until(lambda: gate.is_holding, "ended, or got nothing more")
-    incoming = stall.client.home / "blocks" / INCOMING_NAME
-    get.wait_until(lambda: incoming.exists() and incoming.stat().st_size >= WINDOW_FIRST, "did not store the first window")
+    segments = stall.client.home / "blocks" / "segments"
+    get.wait_until(lambda: sum(path.stat().st_size for path in segments.iterdir()) >= WINDOW_FIRST, "did not store the first window")
     assert get.end(number) == status
     gate.cut()
     gate.open()

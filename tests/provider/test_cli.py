@@ -26,7 +26,8 @@ from retrieval.identity import EvmKey, PeerKey, format_address
 from retrieval.ledger.journal import Journal
 from retrieval.payment.evm import EvmChain
 from retrieval.store.car import write_car
-from retrieval.store.lmdb import LmdbBlockStore, LmdbStateStorage
+from retrieval.store.disk import DiskBlockStore
+from retrieval.store.lmdb import LmdbStateStorage
 from retrieval.units import MIB
 from retrieval.wire.messages import Scope, Selection, Signed
 
@@ -133,7 +134,7 @@ def test_a_path_that_fails_leaves_those_before_it_added(operator: Operator, tmp_
 def test_a_car_is_added_under_the_roots_it_names(operator: Operator, tmp_path: Path) -> None:
     (added,) = operator.type("add", write(tmp_path / "two", os.urandom(2 * MIB)))
     root = parse_cid(added["root"])
-    with closing(LmdbBlockStore(operator.home.blocks_path, bytes_max=MIB)) as store, open(tmp_path / "two.car", "wb") as stream:
+    with closing(DiskBlockStore(operator.home.blocks_path, bytes_max=MIB)) as store, open(tmp_path / "two.car", "wb") as stream:
         write_car(stream, [root], read(store, Walk(root)))
     operator.type("rm", added["root"])
     (imported,) = operator.type("add", "--car", tmp_path / "two.car")

@@ -12,27 +12,30 @@ from interesting_sizes import INTERESTING_SIZES
 from retrieval.cid import RAW, Cid, cid_of
 from retrieval.errors import ErrorCode, LocalProtocolError
 from retrieval.store.blocks import BlockStore, MemoryBlockStore, Root
-from retrieval.store.incoming import LayeredBlockStore, SegmentFile
-from retrieval.store.lmdb import LmdbBlockStore
+from retrieval.store.disk import DiskBlockStore
 
-BYTES_MAX = 16 << 20
+BYTES_MAX = 8 << 20
+LARGEST = 2 << 20
+"""Bytes of the largest block; a whole number of them fills the store."""
 
 
-@pytest.fixture(params=["memory", "lmdb", "layered"])
+@pytest.fixture(params=["memory", "disk"])
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[BlockStore]:
     if request.param == "memory":
         yield MemoryBlockStore(bytes_max=BYTES_MAX)
         return
-    with closing(LmdbBlockStore(tmp_path / "blocks", bytes_max=BYTES_MAX)) as on_disk:
-        if request.param == "lmdb":
-            yield on_disk
-            return
-        with closing(SegmentFile(tmp_path / "incoming.segment")) as incoming:
-            yield LayeredBlockStore(on_disk, incoming)
+    with closing(DiskBlockStore(tmp_path / "blocks", bytes_max=BYTES_MAX)) as on_disk:
+        yield on_disk
 
 
 def block(payload: bytes) -> tuple[Cid, bytes]:
     return cid_of(RAW, payload), payload
+
+
+def full(n: int, less: int = 0) -> list[tuple[Cid, bytes]]:
+    """Blocks that fill the store but for ``less`` bytes; other ones for another ``n``."""
+    sizes = [LARGEST] * (BYTES_MAX // LARGEST - 1) + [LARGEST - less]
+    return [block(bytes([n, number]) + bytes(size - 2)) for number, size in enumerate(sizes)]
 
 
 def root(name: str, *, n_bytes: int = 3) -> Root:
@@ -130,34 +133,32 @@ def test_deleting_says_how_many_were_held(store: BlockStore) -> None:
 
 
 def test_the_limit_itself_fits(store: BlockStore) -> None:
-    store.put_many([block(bytes(BYTES_MAX))])
+    store.put_many(full(1))
     assert store.bytes_used() == store.bytes_max
 
 
 def test_one_byte_above_the_limit_is_refused_and_nothing_is_written(store: BlockStore) -> None:
-    kept, small, large = block(b"kept"), block(b"small"), block(bytes(BYTES_MAX - len(b"kept") - len(b"small") + 1))
+    kept, small, large = block(b"kept"), block(b"small"), full(1, less=len(b"kept") + len(b"small") - 1)
     store.put_many([kept])
     with pytest.raises(LocalProtocolError) as refused:
-        store.put_many([small, large])
+        store.put_many([small, *large])
     assert refused.value.code is ErrorCode.STORE_FULL
-    assert store.get(small[0]) is None
-    assert store.get(large[0]) is None
+    assert [store.get(cid) for cid, _ in (small, *large)] == [None] * (1 + len(large))
     assert store.bytes_used() == len(b"kept")
 
 
 def test_blocks_already_held_do_not_count_against_the_limit(store: BlockStore) -> None:
-    whole = block(bytes(BYTES_MAX))
-    store.put_many([whole])
-    store.put_many([whole])
+    store.put_many(full(1))
+    store.put_many(full(1))
     assert store.bytes_used() == BYTES_MAX
 
 
 def test_deleting_makes_room(store: BlockStore) -> None:
-    first, second = block(bytes(BYTES_MAX)), block(b"\x01" * BYTES_MAX)
-    store.put_many([first])
-    store.delete_many([first[0]])
-    store.put_many([second])
-    assert store.size(second[0]) == BYTES_MAX
+    first, second = full(1), full(2)
+    store.put_many(first)
+    store.delete_many(cid for cid, _ in first)
+    store.put_many(second)
+    assert [store.size(cid) for cid, _ in second] == [LARGEST] * len(second)
 
 
 def test_roots_come_in_the_order_of_their_cids(store: BlockStore) -> None:

@@ -45,7 +45,7 @@ class Environment:
     ) -> None:
         """Open or make the environment in folder ``path``.
 
-        ``sync_meta`` False leaves the newest commit to the kernel's leisure (see ``LmdbBlockStore``). Raises ``LocalProtocolError``:
+        ``sync_meta`` False leaves the newest commit to the kernel's leisure (see ``BlockIndex``). Raises ``LocalProtocolError``:
         ``not_initialised`` when there is nothing to read, ``disk_full``, ``file_unreadable``, ``store_broken``.
         """
         self._path = path
@@ -76,11 +76,29 @@ class Environment:
     def table(self, name: bytes) -> Table:
         return self._tables[name]
 
+    def has_table(self, name: bytes) -> bool:
+        """Whether the environment holds a table, one that was not asked for included."""
+        with self.read() as transaction:
+            return transaction.get(name) is not None
+
     @contextmanager
     def read(self) -> Iterator[Transaction]:
         """A read transaction that gives memoryviews; copy what must live on."""
         with self._door(), self._transaction(write=False) as transaction:
             yield transaction
+
+    def get_many(self, name: bytes, keys: Sequence[bytes]) -> list[bytes | None]:
+        """The values of ``keys`` in one table, in their order, copied: ``read`` by the shortest way, for what is asked once a block."""
+        table = self._tables[name]
+        try:
+            with self._gate.shared, self._env.begin(db=table) as transaction:
+                return [transaction.get(key) for key in keys]
+        except (lmdb.MapResizedError, lmdb.ReadersFullError):  # rare, and answered there
+            with self.read() as transaction:
+                found = [transaction.get(key, db=table) for key in keys]
+                return [None if value is None else bytes(value) for value in found]
+        except lmdb.Error as error:
+            raise lmdb_failure(error, self._path) from error
 
     def write(self, work: Callable[[Transaction], T]) -> T:
         """Run ``work`` in a write transaction and commit it.
@@ -98,7 +116,7 @@ class Environment:
 
     def sync(self) -> None:
         """Make everything committed durable."""
-        with self._door(), self._gate.shared():
+        with self._door(), self._gate.shared:
             self._env.sync(True)
 
     def close(self) -> None:
@@ -108,7 +126,7 @@ class Environment:
     @contextmanager
     def _transaction(self, *, write: bool) -> Iterator[Transaction]:
         while True:
-            with self._gate.shared():
+            with self._gate.shared:
                 transaction = self._begin(write)
                 if transaction is not None:
                     with transaction:
@@ -157,7 +175,7 @@ class Environment:
 
     def _free_dead_readers(self) -> None:
         """A reader killed in a transaction keeps its slot, and with it every page freed since from being used again."""
-        with self._door(), self._gate.shared():
+        with self._door(), self._gate.shared:
             self._env.reader_check()
 
     def _grow(self) -> None:
@@ -184,9 +202,10 @@ class Environment:
 
 
 class _Gate:
-    """Many may be inside together, or one alone. Whoever waits to be alone keeps newcomers out."""
+    """Many may be inside together, by ``with gate.shared``, or one alone. Whoever waits to be alone keeps newcomers out."""
 
     def __init__(self) -> None:
+        self.shared: Final = _SharedEntrance(self)
         self._changed = Condition()
         self._inside: list[int] = []  # thread ids
         self._closed = False
@@ -195,18 +214,18 @@ class _Gate:
     def holds_this_thread(self) -> bool:
         return get_ident() in self._inside
 
-    @contextmanager
-    def shared(self) -> Iterator[None]:
+    def enter(self) -> None:
         thread = get_ident()
         with self._changed:
             # A thread that is inside may go in again: to make it wait would be to wait for it.
-            self._changed.wait_for(lambda: not self._closed or thread in self._inside)
+            if self._closed and thread not in self._inside:
+                self._changed.wait_for(lambda: not self._closed)
             self._inside.append(thread)
-        try:
-            yield
-        finally:
-            with self._changed:
-                self._inside.remove(thread)
+
+    def leave(self) -> None:
+        with self._changed:
+            self._inside.remove(get_ident())
+            if self._closed:
                 self._changed.notify_all()
 
     @contextmanager
@@ -221,3 +240,18 @@ class _Gate:
             with self._changed:
                 self._closed = False
                 self._changed.notify_all()
+
+
+class _SharedEntrance:
+    """A class, since a generator would take as long as the lookup it guards."""
+
+    __slots__ = ("_gate",)
+
+    def __init__(self, gate: _Gate) -> None:
+        self._gate: Final = gate
+
+    def __enter__(self) -> None:
+        self._gate.enter()
+
+    def __exit__(self, *error: object) -> None:
+        self._gate.leave()

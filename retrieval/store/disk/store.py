@@ -1,0 +1,347 @@
+"""The block store on disk: ``blocks/``, which several processes may open, one store object each.
+
+``blocks/segments/NNNNNNNN.seg`` hold the blocks, each written once, where it stays (``record`` has the layout); the index beside them is
+LMDB (``retrieval.store.lmdb.index``). Each writing store object appends to a segment of its own. One rule: a block is entered into the
+index after its bytes are safe on the disk, so an entry never names what a power cut can take.
+
+What was put and not yet entered is known to this object alone: others see it after ``sync``, ``pin``, ``close``, or ``UNINDEXED_BYTES_MAX``
+more. A process that dies loses none of it, since opening the store for writing verifies and enters what dead writers left; a machine
+that dies loses what the disk had not taken, which can be fetched again. ``bytes_max`` holds over all processes but for what each has not
+entered yet.
+
+Deleting takes entries out of the index. A segment in which nothing lives is removed at once, one that is mostly dead is copied together
+at ``sync`` and ``close``.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
+from pathlib import Path
+from threading import Lock
+from typing import Final, TypeVar
+
+from retrieval._native import Buffer
+from retrieval.cid import Cid
+from retrieval.errors import ErrorCode, LocalProtocolError
+from retrieval.store.batch import BATCH_BLOCKS, BATCH_BYTES
+from retrieval.store.blocks import Root, use_views
+from retrieval.store.disk.record import listed_records
+from retrieval.store.disk.segment import OpenSegments, Segment, segment_numbers, segment_path
+from retrieval.store.disk.staging import STAGING_BYTES, Staging
+from retrieval.store.disk.tail import Tail, lock_segment
+from retrieval.store.lmdb.folder import make_folder, sync_folder
+from retrieval.store.lmdb.index import BlockIndex, Place, SegmentRow
+from retrieval.units import GIB, MIB
+from retrieval.wire.messages import BLOCK_SIZE_MAX
+
+T = TypeVar("T")
+
+SEGMENT_BYTES_MAX: Final = GIB
+"""Where a segment is full. A TiB is then a thousand files, and what is copied together at once is half of this at most."""
+UNINDEXED_BYTES_MAX: Final = 64 * MIB
+"""Payload bytes that are put before they are entered: at 3 ms for a commit, a twentieth of the time it takes to write them. It bounds
+what is verified after a kill, and by how much each process may pass ``bytes_max``."""
+UNINDEXED_BLOCKS_MAX: Final = 1 << 16  # bounds the memory they are remembered in, and the transaction that enters them
+WASTE_BYTES_MAX: Final = 64 * MIB
+"""Dead bytes that a segment may always hold; above, as many as live ones."""
+TAKE_OVER_MAX: Final = 4  # segments that are looked at for room before a new one is begun
+LOOKUPS_MAX: Final = 4  # of a block that is moved whenever it is looked up
+
+_FOLDER_NAME: Final = "segments"
+
+
+class DiskBlockStore:
+    """``BlockStore`` of segments and an index. Every call is synchronous and may be made from any thread."""
+
+    def __init__(self, path: Path, *, bytes_max: int, readonly: bool = False) -> None:
+        """Open or make the store in folder ``path``. Opening for writing enters what dead writers left.
+
+        Raises ``LocalProtocolError``: ``not_initialised`` when there is nothing to read, ``disk_full``, ``file_unreadable``,
+        ``store_broken``.
+        """
+        self._index: Final = BlockIndex(path, readonly=readonly)
+        self._folder: Final = path / _FOLDER_NAME
+        self._segments: Final = OpenSegments(self._folder)
+        self._bytes_max: Final = bytes_max
+        self._readonly: Final = readonly
+        self._turn: Final = Lock()  # of whoever writes
+        self._staging: Staging | None = None
+        self._tail: Tail | None = None
+        self._unindexed: dict[Cid, Place] = {}
+        self._unindexed_bytes = 0
+        self._is_thinned = False
+        """Whether something was deleted, so that it may be worth copying a segment together."""
+        try:
+            if not readonly:
+                make_folder(self._folder)
+                self._recover()
+        except BaseException:
+            self._index.close()
+            raise
+
+    # reading
+
+    def get(self, cid: Cid) -> bytes | None:
+        place = self._place(cid)
+        view = None if place is None else self._view(cid, place)
+        return None if view is None else bytes(view)
+
+    def size(self, cid: Cid) -> int | None:
+        place = self._place(cid)
+        return None if place is None else place.size
+
+    def view_many(self, cids: Sequence[Cid], use: Callable[[Sequence[memoryview | None]], T]) -> T:
+        places = self._places(cids)
+        return use_views([None if place is None else self._view(cid, place) for cid, place in zip(cids, places, strict=True)], use)
+
+    def root(self, cid: Cid) -> Root | None:
+        return self._index.root(cid)
+
+    def roots(self) -> Iterator[Root]:
+        return self._index.roots()
+
+    def bytes_used(self) -> int:
+        return self._index.bytes_used() + self._unindexed_bytes
+
+    @property
+    def bytes_max(self) -> int:
+        return self._bytes_max
+
+    # writing
+
+    def put_many(self, blocks: Iterable[tuple[Cid, Buffer]]) -> None:
+        batch = dict(blocks)
+        with self._turn:
+            places = self._places([*batch])
+            fresh = {cid: payload for (cid, payload), place in zip(batch.items(), places, strict=True) if place is None}
+            if not fresh:
+                return
+            n_bytes = sum(map(len, fresh.values()))
+            assert all(len(payload) <= BLOCK_SIZE_MAX for payload in fresh.values())
+            grown = self.bytes_used() + n_bytes
+            if grown > self._bytes_max:
+                raise LocalProtocolError(ErrorCode.STORE_FULL, f"{grown} bytes would be above the limit of {self._bytes_max}")
+            if self._unindexed_bytes >= UNINDEXED_BYTES_MAX or len(self._unindexed) >= UNINDEXED_BLOCKS_MAX:
+                self._enter()
+            self._unindexed.update(self._append(fresh))
+            self._unindexed_bytes += n_bytes
+
+    def delete_many(self, cids: Iterable[Cid]) -> int:
+        doomed = list(cids)
+        with self._turn:
+            self._enter()
+            n_removed, dead = self._index.remove(doomed)
+            self._is_thinned = self._is_thinned or n_removed > 0
+            if dead:
+                self._remove_segments(dead)
+            return n_removed
+
+    def pin(self, root: Root) -> None:
+        with self._turn:
+            self._enter()
+            self._index.pin(root)
+
+    def unpin(self, cid: Cid) -> bool:
+        return self._index.unpin(cid)
+
+    def sync(self) -> None:
+        """Make what was put durable and known to all, and give back the room of what was deleted."""
+        with self._turn:
+            self._enter()
+            if self._is_thinned:
+                self._is_thinned = False
+                self._thin_out()
+            self._index.sync()
+
+    def close(self) -> None:
+        """``sync``, and let go of the files."""
+        try:
+            if not self._readonly:
+                self.sync()
+        finally:
+            if self._tail is not None:
+                self._tail.close()
+            self._segments.close()
+            self._index.close()
+
+    # finding
+
+    def _place(self, cid: Cid) -> Place | None:
+        # In this order: what is entered meanwhile is found in the index. (The other way round it would be missed.)
+        return self._unindexed.get(cid) or self._index.place(cid)
+
+    def _places(self, cids: Sequence[Cid]) -> list[Place | None]:
+        unindexed = self._unindexed
+        if not unindexed:
+            return self._index.places(cids)
+        ours = [unindexed.get(cid) for cid in cids]
+        return ours if None not in ours else [place or entered for place, entered in zip(ours, self._index.places(cids), strict=True)]
+
+    def _view(self, cid: Cid, place: Place) -> memoryview | None:
+        """The payload, also when it is moved just now; None when it is deleted."""
+        for _ in range(LOOKUPS_MAX):
+            try:
+                return self._segments.view(place)
+            except FileNotFoundError as error:
+                now = self._place(cid)
+                if now is None:
+                    return None
+                if now == place:
+                    detail = f"{segment_path(self._folder, place.segment).name}, with {cid.hex()} in it, is gone"
+                    raise LocalProtocolError(ErrorCode.STORE_BROKEN, detail) from error
+                place = now
+        raise LocalProtocolError(ErrorCode.STORE_BROKEN, f"{cid.hex()} is never where the index says")
+
+    # appending
+
+    def _append(self, blocks: Mapping[Cid, Buffer]) -> dict[Cid, Place]:
+        if self._staging is None:
+            self._staging = Staging()
+        return self._tail_to_append().append(self._staging, blocks)
+
+    def _tail_to_append(self) -> Tail:
+        if self._tail is not None and self._tail.end >= SEGMENT_BYTES_MAX:
+            self._release_tail()
+        if self._tail is None:
+            self._tail = self._taken_over() or self._begun()
+        return self._tail
+
+    def _taken_over(self) -> Tail | None:
+        """The newest segment that has room and no writer."""
+        rows = self._index.segments().items()
+        roomy = [number for number, row in rows if row.end < SEGMENT_BYTES_MAX and not _is_mostly_dead(row)]
+        for number in reversed(roomy[-TAKE_OVER_MAX:]):
+            tail = self._locked(number)
+            if tail is None:
+                continue
+            if _size(segment_path(self._folder, number)) >= tail.end:
+                self._enter_recovered(tail)
+                return tail
+            tail.close()  # it was cut, by a bad restore or a bad disk: to write behind the gap would make it look whole
+        return None
+
+    def _begun(self) -> Tail:
+        while True:
+            number = self._index.new_segment()
+            path = segment_path(self._folder, number)
+            file = lock_segment(path, create=True)
+            if file is not None:
+                sync_folder(self._folder)
+                return Tail(file, path, number, 0)
+
+    def _locked(self, number: int) -> Tail | None:
+        path = segment_path(self._folder, number)
+        file = lock_segment(path)
+        return None if file is None else Tail(file, path, number, self._index.segment(number).end)
+
+    def _enter(self) -> None:
+        """Make what was put safe, then known to all."""
+        if self._unindexed:
+            assert self._tail is not None
+            self._tail.sync()
+            self._index.add(self._tail.number, self._tail.end, self._unindexed)
+            self._unindexed, self._unindexed_bytes = {}, 0
+
+    def _enter_recovered(self, tail: Tail) -> None:
+        places = tail.recover()
+        if places:
+            tail.sync()
+            self._index.add(tail.number, tail.end, places)
+
+    def _release_tail(self) -> None:
+        self._enter()
+        if self._tail is not None:
+            self._tail.close()
+            self._tail = None
+
+    # recovering and giving back
+
+    def _recover(self) -> None:
+        rows, dead = self._index.segments(), []
+        for number in segment_numbers(self._folder):
+            row = rows.pop(number, None)
+            if row is None or not row.live_bytes or _size(segment_path(self._folder, number)) > row.end:
+                tail = self._locked(number)
+                if tail is not None:
+                    with closing(tail):
+                        self._enter_recovered(tail)
+                    dead.append(number)
+        if dead:
+            self._remove_segments(dead)
+        if missing := [number for number, row in rows.items() if not row.live_bytes]:
+            self._index.forget_segments(missing)
+
+    def _remove_segments(self, numbers: Iterable[int]) -> None:
+        """Remove those in which nothing lives and nobody writes."""
+        self._index.sync()  # or a power cut could bring back entries of what is gone
+        gone = []
+        for number in numbers:
+            if self._tail is not None and self._tail.number == number:
+                self._release_tail()
+            tail = self._locked(number)
+            if tail is None:
+                continue
+            with closing(tail):
+                if not self._index.segment(number).live_bytes and _size(segment_path(self._folder, number)) <= tail.end:
+                    tail.remove()
+                    self._segments.let_go(number)
+                    gone.append(number)
+        if gone:
+            sync_folder(self._folder)  # or a power cut could bring back a file that looks like one nobody has entered yet
+            self._index.forget_segments(gone)
+
+    def _thin_out(self) -> None:
+        """Copy segments together that are mostly dead, as far as the disk has room for the copy."""
+        for number, row in self._index.segments().items():
+            is_whole = _size(segment_path(self._folder, number)) >= row.end
+            if not _is_mostly_dead(row) or not is_whole or _room(self._folder) < row.live_bytes + STAGING_BYTES:
+                continue
+            if self._tail is not None and self._tail.number == number:
+                self._release_tail()
+            tail = self._locked(number)
+            if tail is not None:
+                with closing(tail):
+                    self._copy_out(number)
+                self._remove_segments([number])
+
+    def _copy_out(self, number: int) -> None:
+        """Append what lives in a segment to another one. The caller holds its lock."""
+        log = Segment(segment_path(self._folder, number)).view(0, self._index.segment(number).end)
+        batch: dict[Cid, Place] = {}
+        n_bytes = 0
+        for record in listed_records(log):
+            place = Place(number, record.payload_start, record.size)
+            if self._index.place(record.cid) == place:
+                batch[record.cid] = place
+                n_bytes += record.size
+            if n_bytes >= BATCH_BYTES or len(batch) == BATCH_BLOCKS:
+                self._copy(log, batch)
+                batch, n_bytes = {}, 0
+        self._copy(log, batch)
+
+    def _copy(self, log: memoryview, batch: Mapping[Cid, Place]) -> None:
+        if batch:
+            copies = self._append({cid: log[place.offset : place.offset + place.size] for cid, place in batch.items()})
+            assert self._tail is not None
+            self._tail.sync()
+            self._index.move({cid: (place, copies[cid]) for cid, place in batch.items()}, self._tail.end)
+
+
+def _is_mostly_dead(row: SegmentRow) -> bool:
+    return row.dead_bytes > max(WASTE_BYTES_MAX, row.live_bytes)
+
+
+def _size(path: Path) -> int:
+    """Of a file; 0 when it is gone."""
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0
+
+
+def _room(folder: Path) -> int:
+    """Bytes that the disk still takes."""
+    disk = os.statvfs(folder)
+    return disk.f_bavail * disk.f_frsize
