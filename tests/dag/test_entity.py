@@ -82,7 +82,8 @@ def test_a_file_without_a_range_is_all_of_it(tree: Tree) -> None:
     store = MemoryBlockStore()
     tree.put(store)
     everything = [cid for cid, _ in read(store, Walk(tree.cid))]
-    assert order(store, tree.cid) == order(store, tree.cid, (), ByteRange()) == everything == distinct(list(tree.visits(0, 1 << 20)))
+    assert order(store, tree.cid) == everything == distinct(list(tree.visits(0, 1 << 20)))
+    assert order(store, tree.cid, (), ByteRange()) == (everything if tree.content else everything[:1])
 
 
 def test_a_node_cut_at_its_first_place_brings_the_rest_at_its_second() -> None:
