@@ -8,9 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
 from functools import cache
-from typing import Final, Protocol
+from typing import Final, NamedTuple, Protocol
 
 from retrieval.ledger.entry import Entry, decode_entry
 
@@ -19,24 +18,26 @@ ROW_KEY_SIZE_MAX: Final = 256  # bytes; LMDB allows 511 for table name, separato
 ROW_VALUE_SIZE_MAX: Final = 256 * 1024  # bytes; a deal's quote, accept and last receipt together
 
 
-@cache
-def is_table_name(table: str) -> bool:
-    """Whether a table may be called so. The names are constants of this program, and few."""
-    return 0 < len(table) <= TABLE_NAME_SIZE_MAX and table.isascii() and "\x00" not in table  # a NUL ends it in LMDB keys
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Row:
-    """One row of the current state to write, or with ``value`` None to delete."""
+class Row(NamedTuple):
+    """One row of the current state to write, or with ``value`` None to delete. (A tuple: a payment writes ten.)"""
 
     table: str
     key: bytes
     value: bytes | None
 
-    def __post_init__(self) -> None:
-        assert is_table_name(self.table)
-        assert 0 < len(self.key) <= ROW_KEY_SIZE_MAX
-        assert self.value is None or len(self.value) <= ROW_VALUE_SIZE_MAX
+
+def check_row(row: Row) -> Row:
+    """Assert that a storage may keep this row; both storages ask as they write it."""
+    assert _is_table_name(row.table)
+    assert 0 < len(row.key) <= ROW_KEY_SIZE_MAX
+    assert row.value is None or len(row.value) <= ROW_VALUE_SIZE_MAX
+    return row
+
+
+@cache
+def _is_table_name(table: str) -> bool:
+    """The names are constants of this program, and few."""
+    return 0 < len(table) <= TABLE_NAME_SIZE_MAX and table.isascii() and "\x00" not in table  # a NUL ends it in LMDB keys
 
 
 class StateView(Protocol):
@@ -107,7 +108,7 @@ class MemoryStateStorage:
     def write(self, rows: Iterable[Row]) -> None:
         """Change rows alone, as a replay does."""
         self._leave_snapshots()
-        for row in rows:
+        for row in map(check_row, rows):
             table = self._tables.setdefault(row.table, {})
             if row.value is None:
                 table.pop(row.key, None)

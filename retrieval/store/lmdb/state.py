@@ -13,7 +13,7 @@ from typing import Final
 
 from retrieval.errors import ErrorCode, LocalProtocolError
 from retrieval.ledger.entry import Entry, decode_entry
-from retrieval.ledger.state import Row
+from retrieval.ledger.state import Row, check_row
 from retrieval.store.lmdb.environment import MAP_BYTES_INITIAL, Environment, Table, Transaction
 from retrieval.store.lmdb.lock import StateLock
 
@@ -60,7 +60,7 @@ class LmdbStateStorage:
 
     def commit(self, entries: Sequence[Entry], rows: Iterable[Row]) -> None:
         encoded = [(_sequence_key(entry.sequence), entry.encode()) for entry in entries]
-        changed = [(_row_key(row.table, row.key), row.value) for row in rows]
+        changed = [(_row_key(row.table, row.key), row.value) for row in map(check_row, rows)]
 
         def work(transaction: Transaction) -> None:
             for key, entry in encoded:
