@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Final
@@ -159,10 +159,33 @@ class ProviderBooks:
 
     # money
 
+    def pay(self, paid: Sequence[tuple[Sale, int]], now: float) -> list[Record]:
+        """Book what receipts paid for deals of one line, and set their next windows aside."""
+        if len(paid) == 1 and not paid[0][0].is_paid_up:
+            return [self._renew(*paid[0])] if paid[0][0].reservation is not None else self.reserve(paid[0][0], now)
+        records = []
+        for sale, amount in paid:
+            if sale.reservation is not None:
+                records.append(postings.post(sale.reservation, amount=amount))
+                sale.reservation = None
+        for sale, _ in paid:
+            if not sale.is_paid_up:
+                records += self.reserve(sale, now)
+        return records
+
+    def _renew(self, sale: Sale, amount: int) -> Record:
+        reservation, sale.reservation = sale.reservation, None
+        assert reservation is not None
+        reserved = self._next_window(sale)
+        if reserved == 0:
+            return postings.post(reservation, amount=amount)
+        sale.reservation, posted = postings.renew(reservation, amount=amount, reserved=reserved)
+        return posted
+
     def reserve(self, sale: Sale, now: float) -> list[Record]:
         """Set aside the price of the deal's next window, or as much of it as the deposit covers, in place of what was."""
         records = self.release(sale)
-        amount = min(sale.price_of_window(), sale.line.credit)
+        amount = self._next_window(sale)
         if amount > 0:
             sale.n_reservations += 1
             sale.reservation = postings.reserve(
@@ -170,6 +193,10 @@ class ProviderBooks:
             )
             records.append(postings.transfer_record(sale.reservation))
         return records
+
+    def _next_window(self, sale: Sale) -> int:
+        """The price of the deal's next window, or as much of it as the deposit covers."""
+        return max(0, min(sale.price_of_window(), sale.line.credit))
 
     def release(self, sale: Sale) -> list[Record]:
         """Give a reservation back."""

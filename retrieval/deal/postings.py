@@ -21,7 +21,7 @@ from typing import Final
 
 from retrieval.deal.records import ChannelRecord, record
 from retrieval.ledger.journal import Record, RecordKind
-from retrieval.ledger.transfers import Transfer, TransferFlag, encode_transfer
+from retrieval.ledger.transfers import ID_SIZE, Transfer, TransferFlag, encode_transfer, renewal_of
 
 CHAIN: Final = "chain"
 LIMITED: Final = frozenset({"channel", "earned"})
@@ -85,6 +85,18 @@ def post(reservation: Transfer, *, amount: int) -> Record:
     return _resolve(reservation.id, b"post", amount, TransferFlag.POST_PENDING)
 
 
+def renew(reservation: Transfer, *, amount: int, reserved: int) -> tuple[Transfer, Record]:
+    """The same, with ``reserved`` set aside for what comes next in one transfer; gives the reservation that is open then as well."""
+    transfer = Transfer(
+        id=_id(b"renew", reservation.id),
+        pending_id=reservation.id,
+        amount=amount,
+        renewed=reserved,
+        flag=TransferFlag.RENEW_PENDING,
+    )
+    return renewal_of(reservation, transfer), transfer_record(transfer)
+
+
 def void(reservation_id: bytes) -> Record:
     """Release a reservation."""
     return _resolve(reservation_id, b"void", 0, TransferFlag.VOID_PENDING)
@@ -117,5 +129,12 @@ def _resolve(reservation_id: bytes, verb: bytes, amount: int, flag: TransferFlag
 
 
 def _id(verb: bytes, subject: bytes, *numbers: int) -> bytes:
-    parts = [verb, subject, *(number.to_bytes(17, "big") for number in numbers)]
-    return hashlib.sha256(b"".join(len(part).to_bytes(1, "big") + part for part in parts)).digest()[:16]
+    """It begins as its subject does, so that the ids of one deal or channel lie beside each other on the disk."""
+    parts = [bytes((len(verb),)), verb, bytes((len(subject),)), subject]
+    for number in numbers:
+        parts += (_NUMBER_SIZE, number.to_bytes(17, "big"))
+    return subject[:_ID_PREFIX_SIZE] + hashlib.sha256(b"".join(parts)).digest()[: ID_SIZE - _ID_PREFIX_SIZE]
+
+
+_NUMBER_SIZE: Final = b"\x11"
+_ID_PREFIX_SIZE: Final = 6

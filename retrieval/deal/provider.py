@@ -421,8 +421,8 @@ class ProviderSession:
             return NOTHING
         step = Step(records=taken.records, events=taken.events)
         for sale in taken.sales:
-            is_over = sale.state is SaleState.DRAINING and not sale.in_flight
-            step += self._finish(sale, now) if is_over else Step(records=tuple(self._books.reserve(sale, now)))
+            if sale.is_paid_up:
+                step += self._finish(sale, now)
         return step
 
     def committed(self, step: Step) -> None:

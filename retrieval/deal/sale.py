@@ -103,6 +103,11 @@ class Sale:
     def is_all_sent(self) -> bool:
         return self.walk is not None and not self.is_skipping and self.walk.done and self.held is None
 
+    @property
+    def is_paid_up(self) -> bool:
+        """Whether all of it was sent and has its receipt."""
+        return self.state is SaleState.DRAINING and not self.in_flight
+
     # setting out
 
     def join(self, turns: deque[Sale]) -> None:

@@ -17,6 +17,7 @@ from retrieval.deal.step import NOTHING, Step
 from retrieval.errors import ErrorCode, RemoteProtocolError
 from retrieval.identity import EvmAddress, PeerKey
 from retrieval.ledger.journal import Record
+from retrieval.ledger.transfers import Transfer
 from retrieval.payment.channel import ChannelId, credit, settlement_domain
 from retrieval.payment.voucher import Voucher, VoucherSigner, verify_voucher
 from retrieval.wire.messages import RECEIPTS_PER_PAYMENT_MAX, DealId, KnownChannel, Payment, SignedReceipt, VoucherFields
@@ -122,14 +123,13 @@ class Payer:
         for purchase, increase in zip(due, increases, strict=True):
             line.paid_bytes += purchase.unpaid_bytes
             body = purchase.next_receipt(channel_amount=channel_amount, now=now)
-            signed = SignedReceipt(body=body.encode(), signature=self._key.sign("receipt", body.encode()))
+            encoded = body.encode()
+            signed = SignedReceipt(body=encoded, signature=self._key.sign("receipt", encoded))
             purchase.receipted(body, signed)
             receipts.append(signed)
             records.append(record(purchase.deal_id, ReceiptRecord(receipt=signed)))
             if purchase.reservation is not None:
-                records.append(postings.post(purchase.reservation, amount=increase))
-                purchase.reservation = None
-                records.extend(reserve(purchase, now))
+                records.append(_post(purchase, purchase.reservation, increase))
             else:
                 assert increase == 0, "what costs something is reserved first"
         records.append(line.to_record())
@@ -149,6 +149,16 @@ def reserve(purchase: Purchase, now: float) -> tuple[Record, ...]:
         purchase.line.key, purchase.deal_id, ordinal=purchase.n_reservations, now_ms=int(now * 1000), amount=amount
     )
     return (postings.transfer_record(purchase.reservation),)
+
+
+def _post(purchase: Purchase, reservation: Transfer, amount: int) -> Record:
+    """Pay ``amount`` out of what is set aside, and keep the rest of what the deal may cost set aside."""
+    left = reservation.amount - amount
+    if left == 0:
+        purchase.reservation = None
+        return postings.post(reservation, amount=amount)
+    purchase.reservation, posted = postings.renew(reservation, amount=amount, reserved=left)
+    return posted
 
 
 def release(purchase: Purchase) -> tuple[Record, ...]:

@@ -13,7 +13,6 @@ from retrieval.deal import terms
 from retrieval.deal.books import ProviderBooks
 from retrieval.deal.events import PaymentTaken
 from retrieval.deal.line import CreditLine
-from retrieval.deal.postings import post
 from retrieval.deal.records import ReceiptRecord, record
 from retrieval.deal.sale import Sale
 from retrieval.errors import ErrorCode, RemoteProtocolError
@@ -46,7 +45,7 @@ class Taken:
     records: tuple[Record, ...]
     events: tuple[PaymentTaken, ...]
     sales: tuple[Sale, ...]
-    """The deals it paid for; each has no reservation now."""
+    """The deals it paid for."""
 
 
 class Till:
@@ -115,12 +114,11 @@ class Till:
         books, payment = self._books, tender.payment
         records: list[Record] = []
         events: list[PaymentTaken] = []
+        paid: list[tuple[Sale, int]] = []
         for receipt, signed, sale, accumulator in zip(tender.receipts, payment.receipts, sales, reached, strict=True):
             n_bytes = receipt.n_bytes - sale.position.n_bytes
             amount = receipt.deal_amount - sale.position.deal_amount
-            if sale.reservation is not None:
-                records.append(post(sale.reservation, amount=amount))
-                sale.reservation = None
+            paid.append((sale, amount))
             if sale.position.n_bytes == 0:
                 books.charge_flat_fee(sale, now)
             sale.apply_receipt(receipt, accumulator, signed, now)
@@ -131,5 +129,5 @@ class Till:
             )
         line.best = payment.voucher or line.best
         line.remember(payment)
-        records.append(line.to_record())
+        records += (*books.pay(paid, now), line.to_record())
         return Taken(records=tuple(records), events=tuple(events), sales=tuple(sales))

@@ -2,7 +2,8 @@
 
 Every transfer debits one account and credits another by the same amount, so the sum over all accounts stays zero. Transfers are immutable.
 ``PENDING`` reserves; ``POST_PENDING`` turns a reservation, or the part of it that is earned, into a posted transfer and releases the rest;
-``VOID_PENDING`` releases all of it. A reservation is resolved once.
+``VOID_PENDING`` releases all of it; ``RENEW_PENDING`` posts part and reserves anew between the same accounts, so that a payment, which
+opens the next window as it pays for the last one, is one transfer. A reservation is resolved once.
 
 A transfer's id makes it idempotent for ever, and no memory grows with it: accounts and ids are rows of the state (``accounts/1``,
 ``transfers/1`` and ``reservations/1``), read when needed. An id's row holds a digest of the transfer; only an open reservation is kept
@@ -22,6 +23,7 @@ from retrieval.errors import ErrorCode, LocalProtocolError
 from retrieval.ledger.state import Overlay, Row, StateView
 from retrieval.units import AMOUNT_MAX
 from retrieval.wire import cbor
+from retrieval.wire.shape import dump_amount
 
 ID_SIZE: Final = 16
 ACCOUNT_SIZE_MAX: Final = 128  # bytes of ASCII; a channel id in hex, with its class before it, needs 80
@@ -41,6 +43,7 @@ class TransferFlag(IntEnum):
     PENDING = 2
     POST_PENDING = 3
     VOID_PENDING = 4
+    RENEW_PENDING = 5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,10 +56,14 @@ class Transfer:
     amount: int
     flag: TransferFlag = TransferFlag.POSTED
     pending_id: bytes | None = None
+    renewed: int = 0
+    """What a renewal reserves under its own id; ``amount`` is what it posts."""
 
     def __post_init__(self) -> None:
         assert len(self.id) == ID_SIZE
         assert 0 <= self.amount <= AMOUNT_MAX
+        assert 0 <= self.renewed <= AMOUNT_MAX
+        assert self.renewed == 0 or self.flag is TransferFlag.RENEW_PENDING
         if self.flag in (TransferFlag.POSTED, TransferFlag.PENDING):
             assert self.pending_id is None
             assert self.debit != self.credit
@@ -67,7 +74,7 @@ class Transfer:
             assert self.pending_id is not None
             assert len(self.pending_id) == ID_SIZE
             assert self.debit == self.credit == ""
-            assert self.flag is TransferFlag.POST_PENDING or self.amount == 0, "a void moves nothing"
+            assert self.flag is not TransferFlag.VOID_PENDING or self.amount == 0, "a void moves nothing"
 
 
 class Result(Enum):
@@ -147,7 +154,7 @@ class Balances:
         return moved or self._keep(transfer.id, _Status.OPEN, digest, reservation=encoded)
 
     def _resolve(self, transfer: Transfer, pending_id: bytes, digest: bytes) -> Result:
-        """Post part of a reservation, or none of it, and release the rest."""
+        """Post part of a reservation, or none of it, release the rest, and where it is renewed reserve again."""
         known = self._state.get(TRANSFERS, pending_id)
         if known is None or known[0] == _Status.CLOSED:
             return Result.PENDING_NOT_FOUND
@@ -156,11 +163,13 @@ class Balances:
         reservation = _decode_reservation(self._state.get(RESERVATIONS, pending_id))
         if transfer.amount > reservation.amount:
             return Result.EXCEEDS_PENDING
-        moved = self._move(reservation, pending=-reservation.amount, posted=transfer.amount)
+        moved = self._move(reservation, pending=transfer.renewed - reservation.amount, posted=transfer.amount)
         if moved is not None:
             return moved
         self._keep(pending_id, _Status.RESOLVED, known[1:])
-        return self._keep(transfer.id, _Status.CLOSED, digest)
+        if transfer.flag is not TransferFlag.RENEW_PENDING:
+            return self._keep(transfer.id, _Status.CLOSED, digest)
+        return self._keep(transfer.id, _Status.OPEN, digest, reservation=encode_transfer(renewal_of(reservation, transfer)))
 
     def _move(self, between: Transfer, *, pending: int = 0, posted: int = 0) -> Result | None:
         """Change both accounts alike, or change nothing and say why."""
@@ -203,16 +212,23 @@ def transfer_rows(state: StateView, body: bytes, *, limited: Set[str]) -> list[R
     return balances.rows()
 
 
+def renewal_of(reservation: Transfer, transfer: Transfer) -> Transfer:
+    """The reservation that is open once ``transfer`` has renewed ``reservation``."""
+    return Transfer(id=transfer.id, debit=reservation.debit, credit=reservation.credit, amount=transfer.renewed, flag=TransferFlag.PENDING)
+
+
 def encode_transfer(transfer: Transfer) -> bytes:
-    """The body of a transfer record: deterministic CBOR, the amount in minimal big-endian bytes."""
+    """The body of a transfer record: deterministic CBOR, the amounts in minimal big-endian bytes, ``renewed`` only where it renews."""
     fields = {
         0: transfer.id,
         1: int(transfer.flag),
-        2: transfer.amount.to_bytes((transfer.amount.bit_length() + 7) // 8, "big"),
+        2: dump_amount(transfer.amount),
         3: transfer.debit,
         4: transfer.credit,
         5: transfer.pending_id,
     }
+    if transfer.flag is TransferFlag.RENEW_PENDING:
+        fields[6] = dump_amount(transfer.renewed)
     return cbor.encode(fields)
 
 
@@ -227,6 +243,7 @@ def decode_transfer(body: bytes) -> Transfer:
         debit=fields[3],
         credit=fields[4],
         pending_id=fields[5],
+        renewed=int.from_bytes(fields.get(6, b""), "big"),
     )
 
 
@@ -259,5 +276,10 @@ def _encode_balance(balance: Balance) -> bytes:
 def _decode_balance(row: bytes | None) -> Balance:
     if row is None:
         return Balance()
-    assert len(row) == len(Balance._fields) * _UINT128_SIZE
-    return Balance._make([int.from_bytes(row[at : at + _UINT128_SIZE], "big") for at in range(0, len(row), _UINT128_SIZE)])
+    assert len(row) == 4 * _UINT128_SIZE
+    return Balance(
+        int.from_bytes(row[:16], "big"),
+        int.from_bytes(row[16:32], "big"),
+        int.from_bytes(row[32:48], "big"),
+        int.from_bytes(row[48:], "big"),
+    )

@@ -21,6 +21,7 @@ from retrieval.ledger.transfers import (
     decode_transfer,
     encode_transfer,
     open_reservations,
+    renewal_of,
     transfer_rows,
 )
 from retrieval.units import AMOUNT_MAX
@@ -48,6 +49,10 @@ def post(n: int, pending: int, amount: int) -> Transfer:
 
 def void(n: int, pending: int) -> Transfer:
     return Transfer(id=number(n), amount=0, flag=TransferFlag.VOID_PENDING, pending_id=number(pending))
+
+
+def renew(n: int, pending: int, amount: int, again: int) -> Transfer:
+    return Transfer(id=number(n), amount=amount, flag=TransferFlag.RENEW_PENDING, pending_id=number(pending), renewed=again)
 
 
 def balances() -> Balances:
@@ -90,6 +95,28 @@ def test_voiding_releases_all() -> None:
     assert ledger.balance(EARNED) == Balance()
 
 
+@pytest.mark.parametrize(("amount", "again"), [(0, 0), (0, 40), (40, 60), (40, 1), (1, 99)])
+def test_renewing_is_posting_and_reserving_again(amount: int, again: int) -> None:
+    renewed, apart = balances(), balances()
+    renewed.apply(reserved(1, CHANNEL, EARNED, 40))
+    assert renewed.apply(renew(2, 1, amount, again)) is Result.APPLIED
+    for transfer in (reserved(1, CHANNEL, EARNED, 40), post(2, 1, amount), reserved(3, CHANNEL, EARNED, again)):
+        assert apart.apply(transfer) is Result.APPLIED
+    assert [renewed.balance(name) for name in NAMES] == [apart.balance(name) for name in NAMES]
+    assert renewed.apply(post(4, 2, again)) is Result.APPLIED
+    assert renewed.balance(EARNED) == Balance(credits_posted=amount + again)
+
+
+def test_a_renewal_reserves_no_more_than_is_there_and_then_posts_nothing() -> None:
+    ledger = balances()
+    ledger.apply(reserved(1, CHANNEL, EARNED, 40))
+    before = ledger.rows()
+    assert ledger.apply(renew(2, 1, 40, 61)) is Result.EXCEEDS_CREDITS
+    assert ledger.rows() == before
+    assert ledger.apply(renew(2, 1, 40, 60)) is Result.APPLIED
+    assert ledger.balance(CHANNEL).available == 0
+
+
 def test_a_limited_account_never_owes_counting_reservations() -> None:
     ledger = balances()
     assert ledger.apply(reserved(1, CHANNEL, EARNED, 60)) is Result.APPLIED
@@ -111,7 +138,7 @@ def test_other_accounts_may_owe() -> None:
 
 @pytest.mark.parametrize(
     "transfer",
-    [posted(1, CHANNEL, EARNED, 10), reserved(1, CHANNEL, EARNED, 10), post(1, 9, 10), void(1, 9)],
+    [posted(1, CHANNEL, EARNED, 10), reserved(1, CHANNEL, EARNED, 10), post(1, 9, 10), void(1, 9), renew(1, 9, 10, 30)],
     ids=lambda transfer: transfer.flag.name.lower(),
 )
 def test_a_transfer_twice_is_a_transfer_once(transfer: Transfer) -> None:
@@ -140,9 +167,12 @@ refused_in_order = [
     (post(7, 0, AMOUNT_MAX), Result.PENDING_NOT_FOUND),
     (post(7, 2, AMOUNT_MAX), Result.PENDING_RESOLVED),
     (void(7, 2), Result.PENDING_RESOLVED),
+    (renew(7, 2, AMOUNT_MAX, AMOUNT_MAX), Result.PENDING_RESOLVED),
     (post(7, 1, 41), Result.EXCEEDS_PENDING),
+    (renew(7, 1, 41, AMOUNT_MAX), Result.EXCEEDS_PENDING),
     (posted(7, OTHER, CHANNEL, AMOUNT_MAX), Result.OVERFLOW),
     (reserved(7, OTHER, CHANNEL, 1), Result.EXCEEDS_CREDITS),
+    (renew(7, 1, 40, AMOUNT_MAX), Result.EXCEEDS_CREDITS),
 ]
 
 
@@ -188,6 +218,14 @@ transfers = st.one_of(
         flag=st.just(TransferFlag.POST_PENDING),
         pending_id=st.binary(min_size=16, max_size=16),
     ),
+    st.builds(
+        Transfer,
+        id=st.binary(min_size=16, max_size=16),
+        amount=st.integers(0, AMOUNT_MAX),
+        flag=st.just(TransferFlag.RENEW_PENDING),
+        pending_id=st.binary(min_size=16, max_size=16),
+        renewed=st.integers(0, AMOUNT_MAX),
+    ),
 )
 
 
@@ -222,6 +260,7 @@ class Ledger(RuleBasedStateMachine):
         super().__init__()
         self.storage = MemoryStateStorage()
         self.applied: list[Transfer] = []
+        self.reservations: dict[bytes, Transfer] = {}
         self.resolved: set[bytes] = set()
         self.n_ids = 0
 
@@ -230,6 +269,11 @@ class Ledger(RuleBasedStateMachine):
         result = ledger.apply(transfer)
         if result is Result.APPLIED:
             self.applied.append(transfer)
+            if transfer.flag is TransferFlag.PENDING:
+                self.reservations[transfer.id] = transfer
+            elif transfer.flag is TransferFlag.RENEW_PENDING:
+                assert transfer.pending_id is not None
+                self.reservations[transfer.id] = renewal_of(self.reservations[transfer.pending_id], transfer)
         else:
             assert ledger.rows() == []
         self.storage.write(ledger.rows())
@@ -248,19 +292,33 @@ class Ledger(RuleBasedStateMachine):
     @rule(data=st.data(), part=st.integers(0, 130), void_it=st.booleans())
     def resolve(self, data: st.DataObject, part: int, void_it: bool) -> None:
         pending = data.draw(st.sampled_from(self.applied))
-        amount = 0 if void_it else min(pending.amount * part // 100, AMOUNT_MAX)
+        reserved_amount = self.reservations.get(pending.id, pending).amount
+        amount = 0 if void_it else min(reserved_amount * part // 100, AMOUNT_MAX)
         flag = TransferFlag.VOID_PENDING if void_it else TransferFlag.POST_PENDING
         result = self.apply(Transfer(id=self.next_id(), amount=amount, flag=flag, pending_id=pending.id))
-        if pending.flag is not TransferFlag.PENDING:
+        self.judge(result, pending.id, amount, {Result.OVERFLOW})
+
+    @precondition(lambda self: self.applied)
+    @rule(data=st.data(), part=st.integers(0, 130), again=amounts)
+    def renew(self, data: st.DataObject, part: int, again: int) -> None:
+        pending = data.draw(st.sampled_from(self.applied))
+        amount = min(self.reservations.get(pending.id, pending).amount * part // 100, AMOUNT_MAX)
+        flag = TransferFlag.RENEW_PENDING
+        result = self.apply(Transfer(id=self.next_id(), amount=amount, flag=flag, pending_id=pending.id, renewed=again))
+        self.judge(result, pending.id, amount, {Result.OVERFLOW, Result.EXCEEDS_CREDITS})
+
+    def judge(self, result: Result, pending_id: bytes, amount: int, refusals: set[Result]) -> None:
+        """What came of resolving a transfer; ``refusals`` are those that depend on the accounts."""
+        if pending_id not in self.reservations:
             assert result is Result.PENDING_NOT_FOUND
-        elif pending.id in self.resolved:
+        elif pending_id in self.resolved:
             assert result is Result.PENDING_RESOLVED
-        elif amount > pending.amount:
+        elif amount > self.reservations[pending_id].amount:
             assert result is Result.EXCEEDS_PENDING
         elif result is Result.APPLIED:
-            self.resolved.add(pending.id)
+            self.resolved.add(pending_id)
         else:
-            assert result is Result.OVERFLOW
+            assert result in refusals
 
     @precondition(lambda self: self.applied)
     @rule(data=st.data())
@@ -284,14 +342,14 @@ class Ledger(RuleBasedStateMachine):
     def balances_are_what_the_applied_transfers_sum_to(self) -> None:
         expected = dict.fromkeys(NAMES, 0)
         available = dict.fromkeys(NAMES, 0)
-        by_id = {transfer.id: transfer for transfer in self.applied}
         for transfer in self.applied:
-            if transfer.flag is TransferFlag.PENDING and transfer.id not in self.resolved:
-                available[transfer.debit] -= transfer.amount
-            elif transfer.flag is not TransferFlag.PENDING:
-                accounts_of = by_id[transfer.pending_id] if transfer.pending_id else transfer
+            if transfer.flag is not TransferFlag.PENDING:
+                accounts_of = self.reservations[transfer.pending_id] if transfer.pending_id else transfer
                 expected[accounts_of.debit] -= transfer.amount
                 expected[accounts_of.credit] += transfer.amount
+        for reservation in self.reservations.values():
+            if reservation.id not in self.resolved:
+                available[reservation.debit] -= reservation.amount
         for name in NAMES:
             balance = Balances(self.storage, limited=LIMITED).balance(name)
             assert balance.posted == expected[name]
@@ -299,7 +357,7 @@ class Ledger(RuleBasedStateMachine):
 
     @invariant()
     def open_reservations_are_those_applied_and_not_resolved(self) -> None:
-        expected = [each for each in self.applied if each.flag is TransferFlag.PENDING and each.id not in self.resolved]
+        expected = [each for each in self.reservations.values() if each.id not in self.resolved]
         assert open_reservations(self.storage) == expected  # ids rise here, so that both are in the order of ids
 
     @invariant()
