@@ -3,11 +3,15 @@ from pathlib import Path
 import pytest
 from content import make
 from dag_builder import Builder, identity
+from documents import to_cbor
+from file_trees import Tree, file_trees
 from hypothesis import given
 from hypothesis import strategies as st
 
-from retrieval.cid import RAW, Cid, cid_of
+from retrieval.cid import DAG_CBOR, DAG_PB, RAW, Cid, cid_of
 from retrieval.dag import measure, pb, unixfs
+from retrieval.dag.byterange import ByteRange
+from retrieval.dag.datamodel import Link
 from retrieval.dag.importer import Profile, import_path
 from retrieval.dag.measure import measured_root, totals
 from retrieval.dag.pb import PBLink
@@ -89,6 +93,69 @@ def test_what_cannot_is_an_upper_bound_that_says_so(tree: tuple[Counting, Root],
         assert n_blocks <= found.n_blocks
         if pinned:
             assert found.n_blocks <= root.n_blocks
+
+
+@given(tree=file_trees(), first=st.integers(0, 40), size=st.integers(1, 40), visited=st.integers(1, 12))
+def test_a_range_is_exact_or_bounded(tree: Tree, first: int, size: int, visited: int) -> None:
+    store = MemoryBlockStore()
+    tree.put(store)
+    byte_range = ByteRange(first=first, last=first + size - 1)
+    walk = Walk(tree.cid, (), Scope.ENTITY, byte_range)
+    for _ in read(store, walk):
+        pass
+    found = totals(store, tree.cid, (), Scope.ENTITY, byte_range, visited_blocks_max=visited)
+    assert found.n_bytes >= walk.n_bytes
+    assert found.n_blocks >= walk.n_blocks
+    assert found.exact == (walk.n_blocks <= visited)
+    if found.exact:
+        assert (found.n_bytes, found.n_blocks) == (walk.n_bytes, walk.n_blocks)
+
+
+class Vast(Counting):
+    """A store so full that it bounds nothing."""
+
+    def bytes_used(self) -> int:
+        return 1 << 50
+
+
+@pytest.mark.parametrize("visited", [1, 2, 3])
+def test_a_range_of_a_large_file_is_bounded_by_what_it_needs(visited: int) -> None:
+    dag = Builder()
+    dag.store = Vast()
+    leaves = [cid_of(RAW, n.to_bytes(2, "big")) for n in range(1024)]  # their bytes are not looked at
+    gibibyte = _large(dag, leaves, 1 << 20)
+    file = _large(dag, [gibibyte] * 1024, 1 << 30)
+    dag.store.put_many([(leaf, bytes(1 << 20)) for leaf in leaves[512:514]])
+    found = totals(dag.store, file, (), Scope.ENTITY, ByteRange(first=1 << 29, last=(1 << 29) + (64 << 20)), visited_blocks_max=visited)
+    assert not found.exact
+    assert 65 << 20 <= found.n_bytes <= 85 << 20
+
+
+def test_a_pinned_file_is_known_as_an_entity_too(tmp_path: Path) -> None:
+    store = Counting()
+    root = import_path(store, make({"size": 500, "fill": "counter"}, tmp_path / "file"), NARROW)
+    store.pin(root)
+    for byte_range in (None, ByteRange(), ByteRange(first=-9999)):
+        found = totals(store, root.cid, (), Scope.ENTITY, byte_range, visited_blocks_max=5)
+        assert found == measure.Totals(n_bytes=root.n_bytes, n_blocks=root.n_blocks, exact=True)
+    part = totals(store, root.cid, (), Scope.ENTITY, ByteRange(first=1), visited_blocks_max=5)
+    assert not part.exact
+    assert part.n_bytes <= root.n_bytes
+
+
+def test_a_part_of_a_pinned_document_is_not_taken_for_all_of_it() -> None:
+    dag = Builder()
+    links = [Link(dag.raw(bytes((n,)))) for n in range(20)]
+    root = dag.block(DAG_CBOR, to_cbor({"few": links[:10], "more": links[10:]}))
+    dag.store.pin(measured_root(dag.store, root, "x"))
+    assert totals(dag.store, root, ("few",), visited_blocks_max=20).n_blocks == 11
+    assert not totals(dag.store, root, ("few",), visited_blocks_max=5).exact
+
+
+def _large(dag: Builder, children: list[Cid], size: int) -> Cid:
+    """A node over children that hold and claim ``size`` bytes each."""
+    message = UnixfsNode(type=NodeType.FILE, filesize=size * len(children), blocksizes=(size,) * len(children))
+    return dag.block(DAG_PB, pb.encode([PBLink(child, b"", size + (size >> 10)) for child in children], unixfs.encode(message)))
 
 
 def test_links_that_claim_nothing_leave_the_whole_store_as_the_bound() -> None:

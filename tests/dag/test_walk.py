@@ -6,14 +6,16 @@ import pytest
 from blake3 import blake3
 from content import content, make
 from dag_builder import Builder, identity
+from documents import to_cbor, to_json
 from foreign import fixtures
 from golden import VECTORS
 from hypothesis import given
 from hypothesis import strategies as st
 
-from retrieval.cid import DAG_PB, RAW, Cid, cid_of, is_identity
+from retrieval.cid import CBOR, DAG_CBOR, DAG_JSON, DAG_PB, RAW, Cid, cid_of, is_identity
 from retrieval.dag import pb, walk
 from retrieval.dag.byterange import ByteRange
+from retrieval.dag.datamodel import Link
 from retrieval.dag.importer import Profile, import_path, import_stream
 from retrieval.dag.lookup import resolve
 from retrieval.dag.pb import PBLink
@@ -169,6 +171,38 @@ def test_unusable_paths_are_refused(path: tuple[str, ...]) -> None:
 def test_a_path_below_a_plain_dag_pb_node_is_not_found() -> None:
     dag = Builder()
     assert code_of(dag.store, dag.node(None, ("a", dag.raw(b""))), ("a",)) is ErrorCode.PATH_NOT_FOUND
+
+
+def test_links_of_documents_are_followed_in_their_order() -> None:
+    dag = Builder()
+    a, b, c = dag.raw(b"a"), dag.raw(b"b"), dag.raw(b"c")
+    pair = dag.node(None, a, b)
+    plain = dag.block(CBOR, to_cbor({"looks": Link(c)}))
+    in_json = dag.block(DAG_JSON, to_json({"z": Link(c), "a": [Link(plain), Link(pair)]}))
+    root = dag.block(DAG_CBOR, to_cbor({"last": Link(a), "b": {"x": [Link(in_json)]}}))
+    assert order(dag.store, root) == [root, in_json, c, plain, pair, a, b]
+    assert order(dag.store, root, (), Scope.BLOCK) == [root]
+
+
+def test_a_path_into_a_document_brings_what_its_value_links_to() -> None:
+    dag = Builder()
+    a, b, c = dag.raw(b"a"), dag.raw(b"b"), dag.raw(b"c")
+    root = dag.block(DAG_CBOR, to_cbor({"in": [Link(a), {"x": Link(b)}], "out": Link(c)}))
+    top = dag.directory(("doc", root))
+    assert order(dag.store, top, ("doc", "in")) == [top, root, a, b]
+    assert order(dag.store, top, ("doc", "in", "1")) == [top, root, b]
+    assert order(dag.store, top, ("doc", "in", "1", "x")) == [top, root, b]
+    for scope in (Scope.BLOCK, Scope.ENTITY):
+        assert order(dag.store, top, ("doc", "in"), scope) == [top, root]
+        assert order(dag.store, top, ("doc", "in", "0"), scope) == [top, root, a]
+
+
+def test_documents_without_end_are_refused() -> None:
+    dag = Builder()
+    cid = dag.raw(b"")
+    for n in range(walk.DEPTH_MAX + 1):
+        cid = dag.block(DAG_CBOR, to_cbor([n, Link(cid)]))
+    assert code_of(dag.store, cid) is ErrorCode.DAG_TOO_LARGE
 
 
 @pytest.mark.parametrize("scope", [Scope.BLOCK, Scope.ALL])
