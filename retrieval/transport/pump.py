@@ -6,7 +6,6 @@ as the machine makes them, before anything else runs: machines share their books
 
 from __future__ import annotations
 
-import mmap
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from typing import Final, Protocol
@@ -17,11 +16,10 @@ from retrieval.cid import Cid
 from retrieval.deal.events import Event
 from retrieval.deal.step import Step
 from retrieval.errors import ErrorCode, RemoteProtocolError, RetrievalError
-from retrieval.memory import reserve
 from retrieval.transport.source import Buffer, Plain, Source
 from retrieval.transport.writer import Clock, JournalWriter
 from retrieval.units import KIB, MIB
-from retrieval.wire.framing import BUFFER_BYTES, Block, FrameDecoder, encode_frame
+from retrieval.wire.framing import Block, FrameDecoder, Frames, encode_frame, new_buffer
 from retrieval.wire.messages import Message
 
 BUFFERS_MAX: Final = 4
@@ -89,10 +87,14 @@ class Pump:
         self._clock: Final = clock
         self._on_event: Final = on_event
         self._next_blocks: Final = next_blocks
-        self._unstored: Final = deque[Step | mmap.mmap]()
-        """Steps with blocks to be stored, and those behind them; behind the last one of a buffer, the buffer."""
-        self._spare_buffers: Final[list[mmap.mmap]] = []
+        self._decoder: Final = FrameDecoder()
+        self._receiving = trio.CancelScope()
+        self._frames: Frames | None = None
+        """What was cut off and is being taken."""
+        self._spare_buffers: Final[list[memoryview]] = []
         self._n_buffers = 1  # the decoder begins with one of its own
+        self._unstored: Final = deque[Step | memoryview]()
+        """Steps with blocks to be stored, and those behind them; behind the last one of a buffer, the buffer."""
         self._uncommitted: Final = deque[tuple[Step, trio.Event]]()
         self._outbox: Final = bytearray()
         self._sending = trio.CancelScope()
@@ -122,7 +124,7 @@ class Pump:
         """
         try:
             async with trio.open_nursery() as nursery:
-                for task in (self._receive, self._keep_time, self._store_blocks, self._release):
+                for task in (self._receive, self._take, self._keep_time, self._store_blocks, self._release):
                     nursery.start_soon(task)
                 await self._send()
                 nursery.cancel_scope.cancel()
@@ -137,53 +139,73 @@ class Pump:
     # in
 
     async def _receive(self) -> None:
-        decoder, machine = FrameDecoder(), self._machine
+        """Fill one buffer while what came before is verified, until the stream ends."""
+        decoder, machine = self._decoder, self._machine
+        error: RemoteProtocolError | None = None
         try:
             while not machine.is_over:
-                n_read = await self._stream.receive_into(decoder.room)
-                if not n_read:
-                    if decoder.is_midway:
-                        raise RemoteProtocolError(ErrorCode.TRANSFER_TRUNCATED, "the stream ended inside a frame")
+                n_read: int | None = None
+                with trio.CancelScope() as self._receiving:
+                    n_read = await self._stream.receive_into(decoder.room)
+                if n_read == 0:
                     break
-                decoder.received(n_read)
-                if decoder.has_frame:
-                    await self._take(decoder)
-            self.put(machine.closed(self._clock()))
-        except RemoteProtocolError as error:
-            is_cut = error.code is ErrorCode.TRANSFER_TRUNCATED
-            self.put(machine.closed(self._clock()) if is_cut else machine.fail(error, self._clock()))
+                decoder.received(n_read or 0)
+                if not decoder.room:
+                    await self._until(self._is_idle)
+                if self._is_idle() and decoder.has_frame:
+                    self._frames = decoder.cut(await self._spare_buffer())
+                    self._wake()
+        except RemoteProtocolError as broken:
+            error = broken
+        await self._until(self._is_idle)
+        if error is None and decoder.is_midway:
+            error = RemoteProtocolError(ErrorCode.TRANSFER_TRUNCATED, "the stream ended inside a frame")
+        self._end(error)
 
-    async def _take(self, decoder: FrameDecoder) -> None:
-        """Give the machine what is complete."""
-        machine = self._machine
-        if decoder.n_bytes < VERIFIED_IN_THREAD_BYTES:
-            items, error = _decode(decoder)
-        else:
-            items, error = await trio.to_thread.run_sync(_decode, decoder)
-        has_blocks = False
-        for item in items:
-            if machine.is_over:
-                break
-            now = self._clock()
-            if isinstance(item, list):
-                has_blocks = True
-                self.put(machine.receive_blocks(item, now))
+    async def _take(self) -> None:
+        """Give the machine what has come."""
+        while True:
+            await self._until(lambda: not self._is_idle())
+            frames = self._frames
+            assert frames is not None
+            if frames.n_bytes < VERIFIED_IN_THREAD_BYTES:
+                items, error = _decode(frames)
             else:
-                self.put(machine.receive(item, now))
-            await self._until(self._may_read)
-        if has_blocks:
-            self._give_back(decoder.move(await self._spare_buffer()))
-        if error is not None:
-            raise error
+                items, error = await trio.to_thread.run_sync(_decode, frames)
+            for item in items:
+                if self._machine.is_over:
+                    break
+                now = self._clock()
+                self.put(self._machine.receive_blocks(item, now) if isinstance(item, list) else self._machine.receive(item, now))
+                await self._until(self._may_read)
+            if error is not None:
+                self._end(error)
+            self._give_back(frames.buffer)
+            self._frames = None
+            self._wake()
+            if self._decoder.has_frame:
+                self._receiving.cancel()  # there is a next batch, though nothing more may come for now
 
-    async def _spare_buffer(self) -> mmap.mmap:
+    def _is_idle(self) -> bool:
+        """Whether everything that was cut off has been taken."""
+        return self._frames is None
+
+    def _end(self, error: RemoteProtocolError | None) -> None:
+        """The stream has ended, cleanly or not."""
+        now = self._clock()
+        if error is None or error.code is ErrorCode.TRANSFER_TRUNCATED:
+            self.put(self._machine.closed(now))
+        else:
+            self.put(self._machine.fail(error, now))
+
+    async def _spare_buffer(self) -> memoryview:
         if not self._spare_buffers and self._n_buffers < BUFFERS_MAX:
             self._n_buffers += 1
-            return reserve(BUFFER_BYTES)
+            return new_buffer()
         await self._until(lambda: bool(self._spare_buffers))
         return self._spare_buffers.pop()
 
-    def _give_back(self, buffer: mmap.mmap) -> None:
+    def _give_back(self, buffer: memoryview) -> None:
         """Use a buffer again once the blocks in it are stored."""
         if self._unstored:
             self._unstored.append(buffer)
@@ -234,7 +256,8 @@ class Pump:
         while True:
             await self._until(lambda: bool(self._uncommitted))
             step, is_durable = self._uncommitted[0]
-            await is_durable.wait()
+            if not is_durable.is_set():  # or what is ready already would leave in a write each
+                await is_durable.wait()
             self._uncommitted.popleft()
             self._machine.committed(step)
             for message in step.messages:
@@ -310,11 +333,11 @@ class Pump:
             await self._moved.wait()
 
 
-def _decode(decoder: FrameDecoder) -> tuple[list[Message | list[Block]], RemoteProtocolError | None]:
+def _decode(frames: Frames) -> tuple[list[Message | list[Block]], RemoteProtocolError | None]:
     """What is complete, and the error behind it, if any: what came before a broken frame counts."""
     items: list[Message | list[Block]] = []
     try:
-        items.extend(decoder.decode())
+        items.extend(frames.decode())
     except RemoteProtocolError as error:
         return items, error
     return items, None

@@ -25,7 +25,6 @@ once, up to sixteen, the less each costs. Those under BLAKE3 are verified one by
 
 from __future__ import annotations
 
-import mmap
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import takewhile
@@ -90,25 +89,24 @@ def block_head(deal_id: DealId, index: int, cid: Cid, payload_size: int) -> byte
 class FrameDecoder:
     """Splits received bytes into messages and runs of verified blocks, where they lie.
 
-    Receive into ``room``, say how much with ``received``, and take what is complete from ``decode``. Payloads are views of the buffer, so
-    once blocks were taken the decoder must ``move`` to another buffer before more is received.
+    Receive into ``room``, say how much with ``received``, and ``cut`` off the frames that are whole; they are decoded, perhaps in
+    another thread, while more is received into another buffer.
     """
 
-    def __init__(self) -> None:
-        self._buffer = reserve(BUFFER_BYTES)
-        self._start = 0
+    def __init__(self, buffer: memoryview | None = None) -> None:
+        """``buffer`` has ``BUFFER_BYTES``."""
+        self._buffer = new_buffer() if buffer is None else buffer
         self._end = 0
-        self._holds_blocks = False
 
     @property
     def is_midway(self) -> bool:
         """Whether a frame has begun and not ended: a stream that stops now was cut."""
-        return self._start < self._end
+        return self._end > 0
 
     @property
     def room(self) -> memoryview:
-        """Where to receive; never empty when ``decode`` has been exhausted."""
-        return memoryview(self._buffer)[self._end :]
+        """Where to receive; empty only when there are whole frames to ``cut`` off."""
+        return self._buffer[self._end :]
 
     def received(self, n_bytes: int) -> None:
         """Count bytes that were written to the front of ``room``."""
@@ -116,43 +114,26 @@ class FrameDecoder:
 
     @property
     def n_bytes(self) -> int:
-        """Received and not yet taken."""
-        return self._end - self._start
+        """Received and not cut off."""
+        return self._end
 
     @property
     def has_frame(self) -> bool:
-        """Whether ``decode`` has something to give, or something to refuse."""
-        with memoryview(self._buffer)[: self._end] as view:
-            _, n_frames, _, stop = _native.scan_frames(view, self._start, 1)
+        """Whether there is something to decode, or something to refuse."""
+        _, n_frames, _, stop = _native.scan_frames(self._buffer[: self._end], 0, 1)
         return n_frames > 0 or stop != Stop.NEED_MORE
 
-    def decode(self) -> Iterator[Message | list[Block]]:
-        """What is complete. Raises ``RemoteProtocolError``; the stream cannot be read on after that. Exhaust it before anything else."""
-        while self._start < self._end:
-            with memoryview(self._buffer)[: self._end] as view:
-                table, n_blocks, self._start, stop = _native.verify_frames(view, self._start, FRAMES_PER_CALL)
-            if blocks := self._blocks(table):
-                self._holds_blocks = True
-                yield blocks
-            if len(blocks) < n_blocks:
-                raise RemoteProtocolError(ErrorCode.MALFORMED_FRAME, "the head of a block cannot be read")
-            if stop == Stop.OTHER_FRAME:
-                yield self._control()
-            elif stop != Stop.FULL:
-                _require_more(stop)
-                break
-        if not self._holds_blocks:
-            self._compact()
-
-    def move(self, buffer: mmap.mmap) -> mmap.mmap:
-        """Go on in another buffer of ``BUFFER_BYTES``; returns the one that was used so far, with the payloads in it."""
-        assert len(buffer) == BUFFER_BYTES
-        left, n_rest = self._buffer, self._end - self._start
-        with memoryview(left) as view:
-            buffer[:n_rest] = view[self._start : self._end]
-        self._buffer, self._start, self._end = buffer, 0, n_rest
-        self._holds_blocks = False
-        return left
+    def cut(self, buffer: memoryview) -> Frames:
+        """Everything that is whole, in the buffer it was received into; what is not goes on in ``buffer``."""
+        whole, stop = 0, int(Stop.FULL)
+        while stop == Stop.FULL:
+            _, _, whole, stop = _native.scan_frames(self._buffer[: self._end], whole, FRAMES_PER_CALL)
+        is_broken = stop != Stop.NEED_MORE
+        frames = Frames(self._buffer, self._end if is_broken else whole)
+        rest = self._buffer[frames.n_bytes : self._end]
+        buffer[: len(rest)] = rest
+        self._buffer, self._end = buffer, len(rest)
+        return frames
 
     def feed(self, data: bytes | bytearray | memoryview) -> Iterator[Message | list[Block]]:
         """Copy bytes in and take what is complete; the payloads stay valid. For those who have the bytes already."""
@@ -164,33 +145,47 @@ class FrameDecoder:
                 room[:size] = view[at : at + size]
                 at += size
                 self.received(size)
-                yield from self.decode()
-                if self._holds_blocks:
-                    self.move(reserve(BUFFER_BYTES))
+                if self.has_frame:
+                    yield from self.cut(new_buffer()).decode()
 
-    def _compact(self) -> None:
-        if self._start == 0:
-            return
-        rest = self._buffer[self._start : self._end]
-        self._buffer[: len(rest)] = rest
-        self._start, self._end = 0, len(rest)
 
-    def _blocks(self, table: bytes) -> list[Block]:
-        """The blocks of a table, up to the first whose head cannot be read."""
-        view = memoryview(self._buffer)
-        return [_block(view, row) for row in takewhile(_is_readable, _native.block_rows(table))]
+class Frames:
+    """Whole frames in the buffer they were received into, and perhaps one behind them that no bytes could mend."""
 
-    def _control(self) -> Message:
-        with memoryview(self._buffer)[: self._end] as view:
-            table, n_frames, _, _ = _native.scan_frames(view, self._start, 1)
+    def __init__(self, buffer: memoryview, n_bytes: int) -> None:
+        self.buffer: Final = buffer
+        self.n_bytes: Final = n_bytes
+        self._view: Final = buffer[:n_bytes]
+
+    def decode(self) -> Iterator[Message | list[Block]]:
+        """Messages, and runs of blocks. Raises ``RemoteProtocolError``; the stream cannot be read on after that."""
+        at = 0
+        while at < self.n_bytes:
+            table, n_blocks, at, stop = _native.verify_frames(self._view, at, FRAMES_PER_CALL)
+            if blocks := [_block(self._view, row) for row in takewhile(_is_readable, _native.block_rows(table))]:
+                yield blocks
+            if len(blocks) < n_blocks:
+                raise RemoteProtocolError(ErrorCode.MALFORMED_FRAME, "the head of a block cannot be read")
+            if stop == Stop.OTHER_FRAME:
+                message, at = self._control(at)
+                yield message
+            elif stop != Stop.FULL:
+                _require_more(stop)
+                return
+
+    def _control(self, at: int) -> tuple[Message, int]:
+        table, n_frames, _, _ = _native.scan_frames(self._view, at, 1)
         assert n_frames == 1, "the walk over blocks has seen that the frame is whole"
         (row,) = _native.frame_rows(table)
         cls = MESSAGE_OF_TYPE.get(row.type)
         if cls is None:
             raise RemoteProtocolError(ErrorCode.MALFORMED_FRAME, f"frame type {row.type} is unknown")
-        self._start = row.body_end
-        with memoryview(self._buffer)[row.body_start : row.body_end] as body:
-            return shape.decode(cls, bytes(body))
+        return shape.decode(cls, bytes(self._view[row.body_start : row.body_end])), row.body_end
+
+
+def new_buffer() -> memoryview:
+    """A buffer for a decoder; it takes no memory before it is written to."""
+    return memoryview(reserve(BUFFER_BYTES))
 
 
 def _block(view: memoryview, row: BlockRow) -> Block:

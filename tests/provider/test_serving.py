@@ -28,7 +28,7 @@ from retrieval.store.disk import DiskBlockStore
 from retrieval.transport.libp2p import Host, open_host
 from retrieval.transport.pump import ByteStream
 from retrieval.transport.source import Source
-from retrieval.wire.framing import FrameDecoder, encode_frame
+from retrieval.wire.framing import FrameDecoder, encode_frame, new_buffer
 from retrieval.wire.messages import Error, Hello, Message, Ping, Pong, Query, Refuse, Scope, Selection, SignedQuote
 
 M = TypeVar("M", bound=Message)
@@ -58,7 +58,8 @@ class Caller:
                 n_read = await self.stream.receive_into(self.decoder.room)
                 assert n_read, f"the stream ended, and no {kind.__name__} had come"
                 self.decoder.received(n_read)
-                self.heard += [item for item in self.decoder.decode() if not isinstance(item, list)]
+                if self.decoder.has_frame:
+                    self.heard += [item for item in self.decoder.cut(new_buffer()).decode() if not isinstance(item, list)]
 
 
 @dataclasses.dataclass(slots=True)

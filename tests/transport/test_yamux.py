@@ -35,6 +35,7 @@ class Pipe:
     def __init__(self, stream: trio.StapledStream[trio.abc.SendStream, trio.abc.ReceiveStream], n_at_once: int = 100_000) -> None:
         self._stream = stream
         self._n_at_once = n_at_once
+        self._here = b""
 
     async def send_all(self, *parts: Buffer | Range) -> None:
         try:
@@ -45,8 +46,18 @@ class Pipe:
     async def send_eof(self) -> None:
         await self._stream.send_eof()
 
-    async def receive_some(self) -> bytes:
-        return bytes(await self._stream.receive_some(self._n_at_once))
+    async def ready(self) -> None: ...
+
+    def take_into(self, out: memoryview) -> int:
+        size = min(len(out), len(self._here))
+        out[:size] = self._here[:size]
+        self._here = self._here[size:]
+        return size
+
+    async def fill(self) -> None:
+        self._here = bytes(await self._stream.receive_some(self._n_at_once))
+        if not self._here:
+            raise RemoteProtocolError(ErrorCode.TRANSFER_TRUNCATED, "the peer closed the connection")
 
 
 @dataclass

@@ -1,7 +1,7 @@
 """Trio: a Noise session over TCP with an authenticated peer, the channel below Yamux.
 
-Its rule: no memory is fresh. A connection reads through two buffers of its own, and writes through one that it borrows while it writes,
-so that a peer who does not read holds none.
+Its rule: no memory is fresh. A connection reads through a buffer of its own and opens what it read where it is wanted; it writes through
+one that it borrows while it writes, so that a peer who does not read holds none.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from retrieval.memory import reserve
 from retrieval.transport.source import Range
 from retrieval.units import KIB
 
-from .ciphers import LENGTH_BYTES, MESSAGE_BYTES_MAX, Buffer, Cipher, sealed_bytes_max
+from .ciphers import LENGTH_BYTES, MESSAGE_BYTES_MAX, PLAINTEXT_BYTES_MAX, Buffer, Cipher, sealed_bytes_max
 from .failure import closed, library_errors
 from .handshake import Session
 
-READ_MAX: Final = 512 * KIB  # bytes read from a socket at once; with their plaintext they fit a core's second-level cache
+READ_MAX: Final = 512 * KIB  # bytes read from a socket at once; they are opened while they are in a core's second-level cache
 SEALED_IN_THREAD_BYTES: Final = 128 * KIB
 """A batch from this size on is sealed in a worker thread: the loop goes on meanwhile, also while the bytes come from a disk."""
 SEALING_AT_ONCE_MAX: Final = 2
@@ -34,20 +34,27 @@ _spare_buffers: Final[list[bytearray]] = []
 class SecureChannel:
     """Made by ``upgrade.Identity``."""
 
-    def __init__(self, socket: trio.SocketStream, session: Session, *, unread: bytes, unsent: bytes = b"") -> None:
-        """``unread`` is what the handshake has read beyond its own messages; ``unsent``, its last message, leaves with the first sealed."""
+    def __init__(
+        self, socket: trio.SocketStream, session: Session, *, unread: bytes, unsent: bytes = b"", first_words: bytes = b""
+    ) -> None:
+        """``unread`` is what the handshake has read beyond its own messages; ``unsent``, its last message, leaves before the first sealed.
+
+        ``first_words`` are sealed with what is sent first.
+        """
         self.peer_id: Final = session.peer_id
         self._socket: Final = socket
         self._sealing: Final = Cipher(session.sending_key, 0)
         self._opening: Final = Cipher(session.receiving_key, 0)
         self._unsent = unsent
+        self._first_words = first_words
         self._received: Final = memoryview(reserve(READ_MAX + LENGTH_BYTES + MESSAGE_BYTES_MAX))
         """What the socket gave and no message has used. The rest of a message is always shorter than the space behind ``READ_MAX``."""
-        self._plaintext: Final = memoryview(reserve(len(self._received)))
         self._received[: len(unread)] = unread
-        self._n_received = len(unread)
+        self._start, self._end = 0, len(unread)
+        self._plaintext: Final = memoryview(reserve(PLAINTEXT_BYTES_MAX))
+        """The one message that was larger than the place it was wanted in."""
         self._opened = self._plaintext[:0]
-        """What was opened and not yet handed on."""
+        """What of it was not yet taken."""
         self._before_receiving: Callable[[SecureChannel], Awaitable[None]] | None = None
 
     async def send_all(self, *parts: Buffer | Range) -> None:
@@ -56,6 +63,8 @@ class SecureChannel:
         Raises ``RemoteProtocolError(transfer_truncated)`` when the connection breaks, and what a ``Range`` raises; then nothing more
         can be sent.
         """
+        if self._first_words:
+            parts, self._first_words = (self._first_words, *parts), b""
         buffer = _spare_buffers.pop() if _spare_buffers else bytearray()
         if sum(map(len, parts)) < SEALED_IN_THREAD_BYTES:
             sealed, size = self._seal(parts, buffer)
@@ -72,33 +81,52 @@ class SecureChannel:
             await self._socket.send_eof()
 
     def before_receiving(self, confirm: Callable[[SecureChannel], Awaitable[None]]) -> None:
-        """Have ``confirm`` read what the peer still owes before anything else is received: an answer that is not waited for."""
+        """Have ``ready`` read what the peer still owes: an answer that was not waited for."""
         self._before_receiving = confirm
 
-    async def receive_some(self, max_bytes: int = READ_MAX + MESSAGE_BYTES_MAX) -> memoryview:
-        """The next plaintext, between 1 byte and ``max_bytes``; valid until the next call.
+    async def ready(self) -> None:
+        """Return when the peer's next bytes are those of the muxer."""
+        if self._before_receiving is not None:
+            await self._before_receiving(self)
+
+    def take_into(self, out: memoryview) -> int:
+        """Put plaintext that is here into ``out``, where it is opened if its messages fit; returns how many bytes, 0 when none is here.
+
+        Raises ``RemoteProtocolError(transfer_truncated)`` for bytes that are no messages of this session.
+        """
+        if not self._opened:
+            n_used, n_opened = self._opening.open(self._received[self._start : self._end], out)
+            self._start += n_used
+            if n_opened:
+                return n_opened
+            n_used, n_opened = self._opening.open(self._received[self._start : self._end], self._plaintext)
+            self._start += n_used
+            self._opened = self._plaintext[:n_opened]
+        size = min(len(out), len(self._opened))
+        out[:size] = self._opened[:size]
+        self._opened = self._opened[size:]
+        return size
+
+    async def fill(self) -> None:
+        """Wait for more from the peer, once ``take_into`` has nothing.
 
         Raises ``RemoteProtocolError(transfer_truncated)`` when the connection has ended or broken.
         """
-        if (confirm := self._before_receiving) is not None:
-            self._before_receiving = None
-            await confirm(self)
-        while not self._opened:
-            n_used, n_opened = self._opening.open(self._received[: self._n_received], self._plaintext)
-            rest = self._n_received - n_used
-            self._received[:rest] = self._received[n_used : self._n_received]
-            self._n_received, self._opened = rest, self._plaintext[:n_opened]
-            if not n_opened:
-                await self._read()
-        data, self._opened = self._opened[:max_bytes], self._opened[max_bytes:]
-        return data
-
-    async def _read(self) -> None:
+        rest = self._end - self._start
+        self._received[:rest] = self._received[self._start : self._end]
+        self._start, self._end = 0, rest
         with library_errors():
-            n_more = await self._socket.socket.recv_into(self._received[self._n_received :])
+            n_more = await self._socket.socket.recv_into(self._received[rest:])
         if not n_more:
             raise closed()
-        self._n_received += n_more
+        self._end += n_more
+
+    async def receive_some(self, max_bytes: int) -> bytes:
+        """Between 1 and ``max_bytes`` of plaintext: for negotiation, before there is a muxer."""
+        out = memoryview(bytearray(max_bytes))
+        while not (size := self.take_into(out)):
+            await self.fill()
+        return bytes(out[:size])
 
     def _seal(self, parts: Sequence[Buffer | Range], out: bytearray) -> tuple[bytearray, int]:
         """The messages of a batch, in ``out`` or in a larger buffer, and their size."""

@@ -20,7 +20,7 @@ from retrieval.identity import PeerId, PeerKey, format_peer_id
 from .address import Endpoint, PeerAddress, address_prefix, parse_address, parse_listen
 from .channel import SecureChannel
 from .connection import IDLE_TIMEOUT_S, Connection
-from .negotiation import Confirmation, answer, propose
+from .negotiation import Confirmation, answer, proposal
 from .upgrade import Identity
 from .yamux import WINDOW_INITIAL, Muxer, Remote, Stream
 
@@ -125,16 +125,11 @@ class Host:
             raise
         remote = Remote(peer_id=target.peer_id, address=_prefix_of(socket))
         muxer = Muxer(channel, remote=remote, is_dialer=True, receive_window=DIALED_WINDOW)
-        stream = muxer.open_stream()
+        stream = muxer.open_stream(proposal(PROTOCOL_ID))
+        stream.before_receiving(partial(_confirm, Confirmation(stream, PROTOCOL_ID)))
         connection = Connection(socket, muxer, idle_timeout_s=0)
         self._nursery.start_soon(self._keep, connection)
         self._nursery.start_soon(connection.see_off, stream)
-        try:
-            await propose(stream, PROTOCOL_ID)
-        except BaseException:
-            connection.cut()
-            raise
-        stream.before_receiving(partial(_confirm, Confirmation(stream, PROTOCOL_ID)))
         return stream
 
     async def _accept_connections(self, handler: StreamHandler) -> None:

@@ -31,13 +31,8 @@ class ByteStream(Protocol):
 
 
 def proposal(protocol: str) -> bytes:
-    """What the side that opened the stream says: greeting and protocol."""
+    """What the side that opened the stream says: greeting and protocol, without waiting for the other side's greeting."""
     return _word(GREETING) + _word(protocol)
-
-
-async def propose(stream: ByteStream, protocol: str) -> None:
-    """Begin as the side that opened the stream, without waiting for the other side's greeting."""
-    await stream.send_all(proposal(protocol))
 
 
 async def confirm(stream: ByteStream, protocol: str) -> None:
@@ -66,7 +61,7 @@ class Confirmation:
 
 
 async def answer(stream: ByteStream, protocol: str) -> None:
-    """The other side of ``propose``. Returns once the peer has proposed this protocol, the only one spoken here.
+    """The other side of a ``proposal``. Returns once the peer has proposed this protocol, the only one spoken here.
 
     Raises ``RemoteProtocolError(transfer_truncated)``.
     """

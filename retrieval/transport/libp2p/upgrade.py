@@ -17,7 +17,7 @@ from .channel import SecureChannel
 from .ciphers import LENGTH_BYTES
 from .failure import closed, library_errors
 from .handshake import Credentials, DialerHandshake, ListenerHandshake
-from .negotiation import answer, confirm, proposal, propose
+from .negotiation import answer, confirm, proposal
 
 NOISE_PROTOCOL_ID: Final = "/noise"
 YAMUX_PROTOCOL_ID: Final = "/yamux/1.0.0"
@@ -37,12 +37,13 @@ class Identity:
         does not speak Yamux is raised by the channel, when its first bytes are read.
         """
         with library_errors():
-            handshake, reader = DialerHandshake(self._credentials, expected), _ReadAhead(socket)
-            await socket.send_all(proposal(NOISE_PROTOCOL_ID) + _framed(handshake.begin()))
-            await confirm(reader, NOISE_PROTOCOL_ID)
-            last, session = handshake.finish(await reader.receive_message())
-            channel = SecureChannel(socket, session, unread=reader.take_unread(), unsent=_framed(last))
-            await propose(channel, YAMUX_PROTOCOL_ID)
+            handshake, talk = DialerHandshake(self._credentials, expected), _Talk(socket)
+            await talk.send_all(proposal(NOISE_PROTOCOL_ID) + _framed(handshake.begin()))
+            await confirm(talk, NOISE_PROTOCOL_ID)
+            last, session = handshake.finish(await talk.receive_message())
+            await talk.send_all(_framed(last))
+            unread, unsent = talk.end()
+            channel = SecureChannel(socket, session, unread=unread, unsent=unsent, first_words=proposal(YAMUX_PROTOCOL_ID))
             channel.before_receiving(partial(confirm, protocol=YAMUX_PROTOCOL_ID))
             return channel
 
@@ -52,27 +53,32 @@ class Identity:
         Raises ``RemoteProtocolError``: ``unsupported_key`` unless it is an Ed25519 peer, ``transfer_truncated`` for all else.
         """
         with library_errors():
-            handshake, reader = ListenerHandshake(self._credentials), _ReadAhead(socket)
-            await answer(reader, NOISE_PROTOCOL_ID)
-            await socket.send_all(_framed(handshake.answer(await reader.receive_message())))
-            session = handshake.finish(await reader.receive_message())
-            channel = SecureChannel(socket, session, unread=reader.take_unread())
+            handshake, talk = ListenerHandshake(self._credentials), _Talk(socket)
+            await answer(talk, NOISE_PROTOCOL_ID)
+            await talk.send_all(_framed(handshake.answer(await talk.receive_message())))
+            session = handshake.finish(await talk.receive_message())
+            unread, unsent = talk.end()
+            channel = SecureChannel(socket, session, unread=unread, unsent=unsent)
             await answer(channel, YAMUX_PROTOCOL_ID)
             return channel
 
 
-class _ReadAhead:
-    """A socket that is read in large pieces, so that a peer's greeting, proposal and first message cost one system call."""
+class _Talk:
+    """A socket while a handshake goes over it: what is said leaves in one piece when the other side's turn comes."""
 
     def __init__(self, socket: trio.SocketStream) -> None:
         self._socket: Final = socket
         self._unread = b""
+        self._unsent = b""
 
     async def send_all(self, data: bytes) -> None:
-        await self._socket.send_all(data)
+        self._unsent += data
 
     async def receive_some(self, max_bytes: int) -> bytes:
         if not self._unread:
+            if self._unsent:
+                await self._socket.send_all(self._unsent)
+                self._unsent = b""
             self._unread = bytes(await self._socket.receive_some(READ_AHEAD_BYTES))
         data, self._unread = self._unread[:max_bytes], self._unread[max_bytes:]
         return data
@@ -81,10 +87,9 @@ class _ReadAhead:
         """A message of the handshake: two bytes of length, big-endian, before it."""
         return await self._receive_exactly(int.from_bytes(await self._receive_exactly(LENGTH_BYTES), "big"))
 
-    def take_unread(self) -> bytes:
-        """What was read ahead, for who reads on."""
-        unread, self._unread = self._unread, b""
-        return unread
+    def end(self) -> tuple[bytes, bytes]:
+        """What was read ahead, and what was said and has not left: for who goes on."""
+        return self._unread, self._unsent
 
     async def _receive_exactly(self, n_bytes: int) -> bytes:
         data = b""

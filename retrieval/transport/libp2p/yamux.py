@@ -27,6 +27,7 @@ WINDOW_INITIAL: Final = 256 * 1024  # bytes either side may send before the firs
 FRAME_PAYLOAD_MAX: Final = 1 << 20  # bytes we put in one frame: rust-yamux takes no more (its ``DEFAULT_MAX_FRAME_BODY_LEN``)
 WRITE_MAX: Final = 4 << 20  # bytes of one stream written before others have their turn
 STREAMS_MAX: Final = 4  # open at once on a connection; a session needs one, and stock libp2p peers ask two or three things besides
+BACKLOG_ROOM: Final = 64 * 1024  # bytes made room for at once where nobody waits, so that an announced length costs nothing
 CONTROL_QUEUED_MAX: Final = 64 * 1024  # bytes of answers (pongs, acknowledgements, resets) waiting for a peer that does not read
 
 _HEADER: Final = struct.Struct("!BBHII")  # version, type, flags, stream, length
@@ -60,8 +61,16 @@ class Channel(Protocol):
 
     async def send_eof(self) -> None: ...
 
-    async def receive_some(self) -> Buffer:
-        """The next bytes, in pieces of the channel's choosing and valid until the next call; ``b""`` when the connection has ended."""
+    async def ready(self) -> None:
+        """Return when what comes next is Yamux."""
+        ...
+
+    def take_into(self, out: memoryview) -> int:
+        """Put what has come to the front of ``out``; returns how many bytes, 0 when nothing is here."""
+        ...
+
+    async def fill(self) -> None:
+        """Wait until more has come. Raises ``RemoteProtocolError(transfer_truncated)`` when the connection has ended."""
         ...
 
 
@@ -89,7 +98,7 @@ class Stream:
     After a cancelled ``send_all`` nobody knows how much has left, so only ``reset`` and ``receive_some`` still make sense.
     """
 
-    def __init__(self, muxer: Muxer, stream_id: int) -> None:
+    def __init__(self, muxer: Muxer, stream_id: int, *, send_window: int) -> None:
         self.finished: Final = trio.Event()
         """Set when nothing more will be sent or received: both sides closed, one side reset, or the connection ended."""
         self.sending_ended: Final = trio.Event()
@@ -103,7 +112,7 @@ class Stream:
         self._receiving_ended = False
         self._unacknowledged_bytes = 0
         self._receive_window = muxer.receive_window
-        self._send_window = WINDOW_INITIAL
+        self._send_window = send_window
         self._failure: RemoteProtocolError | None = None
         self._receiver_wakes = trio.Event()
         self._sender_wakes = trio.Event()
@@ -233,13 +242,18 @@ class Stream:
         self._receive_window -= size
         return True
 
-    def feed(self, data: memoryview) -> None:
-        if self._target is not None and not self._backlog:
-            size = min(len(data), len(self._target) - self._n_filled)
-            self._target[self._n_filled : self._n_filled + size] = data[:size]
+    def room(self, size_max: int) -> memoryview:
+        """Where the next bytes go: to who waits for them, or to the others that nobody has taken. Valid until the next await."""
+        if self._target is not None and self._n_filled < len(self._target) and not self._backlog:
+            return self._target[self._n_filled : self._n_filled + size_max]
+        return self._backlog.room(size_max)
+
+    def filled(self, size: int) -> None:
+        """Count bytes that were put to the front of ``room``."""
+        if self._target is not None and self._n_filled < len(self._target) and not self._backlog:
             self._n_filled += size
-            data = data[size:]
-        self._backlog.append(data)
+        else:
+            self._backlog.grow(size)
         self._receiver_wakes.set()
 
     def grant(self, size: int) -> None:
@@ -293,14 +307,26 @@ class _Backlog:
     def __len__(self) -> int:
         return self._end - self._start
 
-    def append(self, data: memoryview) -> None:
-        if len(self._buffer) - self._end < len(data):
+    def room(self, size_max: int) -> memoryview:
+        """Where the next bytes go, ``BACKLOG_ROOM`` at most."""
+        size = min(size_max, BACKLOG_ROOM)
+        if len(self._buffer) - self._end < size:
             # A window bounds what is held, so there is never more to move than that.
-            grown = self._buffer if self._start >= len(data) + len(self) else bytearray(2 * (len(self) + len(data)))
+            grown = self._buffer if self._start >= len(self) + size else bytearray(2 * (len(self) + size))
             grown[: len(self)] = self._buffer[self._start : self._end]
             self._buffer, self._start, self._end = grown, 0, len(self)
-        self._buffer[self._end : self._end + len(data)] = data
-        self._end += len(data)
+        return memoryview(self._buffer)[self._end : self._end + size]
+
+    def grow(self, size: int) -> None:
+        """Count bytes that were put to the front of ``room``."""
+        self._end += size
+
+    def append(self, data: memoryview) -> None:
+        while data:
+            room = self.room(len(data))
+            room[:] = data[: len(room)]
+            self.grow(len(room))
+            data = data[len(room) :]
 
     def put_back(self, data: memoryview) -> None:
         """Add bytes before the oldest."""
@@ -355,6 +381,8 @@ class Muxer:
         self._queued = trio.Event()
         self._written = trio.Event()
         self._reading: Final = trio.CancelScope()
+        self._ignored: Final = bytearray(BACKLOG_ROOM)
+        """Where bytes go that come for a stream which has finished here."""
 
     async def run(self) -> None:
         """Move bytes until the connection ends, from either side. All streams still open then have failed."""
@@ -374,14 +402,20 @@ class Muxer:
     def open_streams(self) -> tuple[Stream, ...]:
         return tuple(self._streams.values())
 
-    def open_stream(self) -> Stream:
-        """A new stream to the peer, which may be written to at once. Raises ``RemoteProtocolError(transfer_truncated)``."""
+    def open_stream(self, first_words: bytes = b"") -> Stream:
+        """A new stream to the peer, which may be written to at once. Raises ``RemoteProtocolError(transfer_truncated)``.
+
+        ``first_words`` leave with the frame that opens it.
+        """
+        assert len(first_words) <= WINDOW_INITIAL
         if self.ended.is_set():
             raise RemoteProtocolError(ErrorCode.TRANSFER_TRUNCATED, "the connection has ended")
         stream_id = self._next_id
         self._next_id += 2
         self.control(_Type.WINDOW_UPDATE, _Flag.SYN, stream_id, self.receive_window - WINDOW_INITIAL)
-        return self._add(stream_id)
+        if first_words:
+            self._control += _HEADER.pack(_VERSION, _Type.DATA, _Flag.NONE, stream_id, len(first_words)) + first_words
+        return self._add(stream_id, send_window=WINDOW_INITIAL - len(first_words))
 
     async def wait_streams(self, *, any_open: bool) -> None:
         """Wait until some stream is open, or until none is; or until the connection has ended."""
@@ -470,37 +504,37 @@ class Muxer:
 
     async def _read(self) -> NoReturn:
         """Feed frames to their streams as they come, whole or in parts, so that a frame's announced length costs nothing."""
-        head = bytearray()  # of a header that came in several pieces
-        data = memoryview(b"")
+        await self._channel.ready()
+        header = bytearray(_HEADER.size)
         while True:
-            while len(head) + len(data) < _HEADER.size:
-                head += data
-                data = await self._receive()
-            n_lacking = _HEADER.size - len(head)
-            version, kind, flags, stream_id, length = _HEADER.unpack(head + data[:n_lacking])
-            head.clear()
-            data = data[n_lacking:]
+            await self._take_all(header)
+            version, kind, flags, stream_id, length = _HEADER.unpack(header)
             if version != _VERSION:
                 raise _broken(f"it speaks version {version} of Yamux")
             stream = self._begin_frame(kind, flags, stream_id, length)
             n_missing = length if kind == _Type.DATA else 0
             while n_missing:
-                if not data:
-                    data = await self._receive()
-                part, data = data[:n_missing], data[n_missing:]
-                n_missing -= len(part)
-                if stream is not None:
-                    stream.feed(part)
+                # No await between asking for the place and filling it: who waits may be cancelled, and want it back.
+                room = memoryview(self._ignored)[:n_missing] if stream is None else stream.room(n_missing)
+                if n_taken := self._channel.take_into(room):
+                    n_missing -= n_taken
+                    if stream is not None:
+                        stream.filled(n_taken)
+                else:
+                    await self._channel.fill()
             if stream is not None and flags & _Flag.RST:
                 stream.fail(RemoteProtocolError(ErrorCode.TRANSFER_TRUNCATED, "the peer gave the stream up"))
             elif stream is not None and flags & _Flag.FIN:
                 stream.end_receiving()
 
-    async def _receive(self) -> memoryview:
-        data = await self._channel.receive_some()
-        if not data:
-            raise RemoteProtocolError(ErrorCode.TRANSFER_TRUNCATED, "the peer closed the connection")
-        return memoryview(data)
+    async def _take_all(self, out: bytearray) -> None:
+        at = 0
+        with memoryview(out) as view:
+            while at < len(out):
+                if n_taken := self._channel.take_into(view[at:]):
+                    at += n_taken
+                else:
+                    await self._channel.fill()
 
     def _begin_frame(self, kind: int, flags: int, stream_id: int, length: int) -> Stream | None:
         """Act on a header. Returns the stream it speaks of, or None: not ours to know, or finished on this side already."""
@@ -540,8 +574,8 @@ class Muxer:
             raise _broken("it does not read the answers to what it sends")
         self.control(kind, flags, stream_id, length)
 
-    def _add(self, stream_id: int) -> Stream:
-        stream = self._streams[stream_id] = Stream(self, stream_id)
+    def _add(self, stream_id: int, *, send_window: int = WINDOW_INITIAL) -> Stream:
+        stream = self._streams[stream_id] = Stream(self, stream_id, send_window=send_window)
         self._streams_changed.set()
         return stream
 
