@@ -148,10 +148,11 @@ class Fetch:
         self._moved_at = self.clock()
         backoff_s, seen_bytes = BACKOFF_FIRST_S, self.tally.verified_bytes
         while not (held.done and not self.open_deals()):
+            is_all_here = held.done
             try:
-                await self._attempt()
+                await self._attempt(held)
             except RetrievalError as error:
-                if held.done:
+                if is_all_here:
                     log.warning("everything is here; the provider's last word on it is not: %s", error)
                     return
                 if error.code not in TRANSIENT or self.n_failed_deals > DEALS_FAILED_MAX:
@@ -201,8 +202,8 @@ class Fetch:
             )
         )
 
-    async def _attempt(self) -> None:
-        """One session."""
+    async def _attempt(self, held: Walk) -> None:
+        """One session. ``held`` goes on with what it verifies."""
         left_s = max(1.0, self._moved_at + self.wanted.timeout_s - self.clock())
         provider = self.wanted.provider
         conversing = converse(
@@ -217,7 +218,7 @@ class Fetch:
             last_final_receipt=self.wallet.last_final_receipt(provider.peer_id),
         )
         async with conversing as conversation:
-            await _Attempt(self, conversation).run()
+            await _Attempt(self, conversation).run(held)
 
     async def _back_off(self, error: RetrievalError, pause_s: float) -> None:
         left_s = self._moved_at + self.wanted.timeout_s - self.clock()
@@ -240,12 +241,14 @@ class _Attempt:
         self._conversation: Final = conversation
         self._machine: Final = conversation.machine
 
-    async def run(self) -> None:
+    async def run(self, held: Walk) -> None:
+        """Where there is no deal to go on with, the query is asked before anything is waited for: it shares a write with the Hello."""
         for open_deal in self._fetch.open_deals():
             if await self._go_on(open_deal):
                 return
-        if not (await self._fetch.held()).done:
-            await self._receive(await self._accept())
+            held = await self._fetch.held()
+        if not held.done:
+            await self._receive(await self._accept(held))
 
     # a deal that was cut off
 
@@ -306,10 +309,9 @@ class _Attempt:
 
     # a new deal
 
-    async def _accept(self) -> Purchase:
+    async def _accept(self, held: Walk) -> Purchase:
         """Ask for a quote, judge it, and say yes."""
         fetch, clock = self._fetch, self._fetch.clock
-        held = await fetch.held()
         price_max = self._wallet.settings.wallet.price_max or None
         quoted = await self._conversation.ask_quote(self._wanted.source.selection, held, price_per_gib_max=price_max, now=clock())
         quote = quoted.quote

@@ -405,6 +405,7 @@ async def test_a_peer_that_connects_and_wants_nothing_is_let_go(
 ) -> None:
     async with pair_of_hosts(echo) as pair, trio.open_nursery() as nursery:
         channel = await Identity(CLIENT_SEED).secure_dialed(await open_tcp(pair.server), pair.server.peer_id)
+        await channel.send_all()  # the end of the handshake, which else leaves with the first thing that is said
         muxer = Muxer(channel, remote=Remote(peer_id=channel.peer_id, address=None), is_dialer=True)
         nursery.start_soon(muxer.run)
         started = trio.current_time()
