@@ -15,13 +15,13 @@ SANITIZED := build/sanitized
 TESTS ?= tests
 PYTEST := $(BIN)/pytest -n 2 --dist loadfile
 # Chains, processes and C of their own are the same with and without the extension: a second run leaves them out, but for the demo.
-ONCE := $(filter-out tests/e2e/test_demo.py,$(wildcard tests/e2e/test_*.py)) tests/benchmarks tests/devchain tests/native/test_core.py \
+ONCE := $(filter-out tests/e2e/test_demo.py,$(wildcard tests/e2e/test_*.py)) tests/benchmarks tests/devchain tests/interop tests/native/test_core.py \
 	$(wildcard tests/payment/test_contracts*.py) tests/payment/test_evm.py tests/payment/test_x402_contract.py
 SECOND_RUN := $(if $(filter tests,$(TESTS)),$(addprefix --ignore=,$(ONCE)))
 
 .PHONY: help
 help:  ## Show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: demo
 demo: .venv/.demo .venv/.project  ## Sell, buy, settle and check one retrieval on this machine
@@ -53,6 +53,11 @@ sanitize: .venv/.test  ## Run the tests with the C extension under ASan and UBSa
 	LD_PRELOAD="$$($(CC) -print-file-name=libasan.so) $$($(CC) -print-file-name=libubsan.so)" \
 	ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1 PYTHONMALLOC=malloc PYCRYPTODOME_DISABLE_DEEPBIND=1 \
 	PYTHONPATH=$(SANITIZED)/lib RETRIEVAL_NATIVE=require $(PYTEST) $(SECOND_RUN) $(TESTS)
+
+.PHONY: interop-env
+interop-env: .venv/.test .venv/.project  ## Build the stock peers that `make test` meets where they are: js-libp2p, go-libp2p, Kubo
+	$(BIN)/python tests/stock_peers.py
+	$(BIN)/python -m benchmarks.peers.kubo_bitswap build
 
 .PHONY: bench-env
 bench-env: .venv/.bench .venv/.project  ## Install what the benchmarks measure beside ours

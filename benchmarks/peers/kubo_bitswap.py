@@ -79,7 +79,7 @@ ANCHOR_LABEL: Final = label_of(ANCHOR.number)
 @contextmanager
 def open_peer(binary: Path, folder: Path, file: Path) -> Iterator[Peer]:
     """A pair that moves ``file``, cut as ``retrieval-provider add`` cuts it. ``folder`` is new. Raises ``Unavailable``."""
-    provider = _Repository(binary, folder / "provider")
+    provider = Repository(binary, folder / "provider")
     chunking = ("--cid-version=1", "--raw-leaves", f"--chunker=size-{MIB}", "--quieter")
     root = provider.run("add", *chunking, str(file)).strip()
     with provider.daemon() as pid:
@@ -135,7 +135,7 @@ def _settings_for(number: str) -> dict[str, object]:
     return SETTINGS | ({"Provide.Enabled": False} if version >= PROVIDE_SINCE else {"Reprovider.Interval": "0"})
 
 
-class _Repository:
+class Repository:
     """An IPFS repository, and the daemon that opens it."""
 
     def __init__(self, binary: Path, folder: Path) -> None:
@@ -207,7 +207,7 @@ class _Pair:
 
     def fetch(self) -> Fetched:
         prepare(self._folder)
-        client = _Repository(self._binary, self._folder)
+        client = Repository(self._binary, self._folder)
         with client.daemon() as pid:
             provider_before, client_before = cpu_seconds(self._provider_pid), cpu_seconds(pid)
             began = time.perf_counter()
