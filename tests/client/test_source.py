@@ -4,7 +4,9 @@ import pytest
 from retrieval_client.source import Source
 
 from retrieval.cid import RAW, cid_of, format_cid
+from retrieval.dag.byterange import ByteRange
 from retrieval.errors import ErrorCode, RemoteProtocolError
+from retrieval.wire.messages import Scope
 
 CID = cid_of(RAW, b"content")
 TEXT = format_cid(CID)
@@ -24,6 +26,19 @@ def test_what_is_written_reads_back_as_the_same() -> None:
     source = Source(root=CID, path=("docs", "a.txt"))
     assert Source.parse(str(source)) == source
     assert Source.of(source.selection) == source
+
+
+@pytest.mark.parametrize("byte_range", [None, ByteRange(), ByteRange(first=-5), ByteRange(first=3, last=-2)])
+def test_a_part_is_selected_and_walked_as_such(byte_range: ByteRange | None) -> None:
+    source = Source(root=CID, path=(), scope=Scope.ENTITY, byte_range=byte_range)
+    assert Source.of(source.selection) == source
+    assert source.walk().upcoming(1) == [CID]
+
+
+def test_a_range_of_everything_is_no_selection() -> None:
+    with pytest.raises(RemoteProtocolError) as refused:
+        Source(root=CID, byte_range=ByteRange()).walk()
+    assert refused.value.code is ErrorCode.UNSUPPORTED_SCOPE
 
 
 @pytest.mark.parametrize(

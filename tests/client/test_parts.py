@@ -1,0 +1,40 @@
+"""Parts of content, fetched by the real client from a provider in this process."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import trio
+from retrieval_client.api import Order, retrieve
+from retrieval_client.source import Source
+from shop import Shop
+
+from retrieval.dag.byterange import ByteRange
+from retrieval.dag.reader import read_range
+from retrieval.store.blocks import MemoryBlockStore
+from retrieval.store.car import CarReader
+from retrieval.units import MIB
+from retrieval.wire.messages import Scope
+
+
+def test_a_range_comes_as_a_car_of_its_blocks_alone(tmp_path: Path) -> None:
+    shop = Shop(folder=tmp_path, prices={"price.default": "0 USD/GiB"})
+    film = os.urandom(12 * MIB + 5)
+    (tmp_path / "film.bin").write_bytes(film)
+    root, home = shop.add(tmp_path / "film.bin"), shop.client()
+    source = Source(root=root.cid, scope=Scope.ENTITY, byte_range=ByteRange(first=-(2 * MIB), last=-MIB))
+
+    async def main() -> None:
+        async with shop.opened() as node:
+            order = Order(source=source, provider=node.addresses[0], out=tmp_path / "part.car", as_car=True, keep=False)
+            got = await retrieve(home, order)
+            assert (got.verified, got.receipt_verified) == (True, True)
+            assert 2 * MIB < got.bytes < 4 * MIB
+
+    trio.run(main)
+    received = MemoryBlockStore()
+    with open(tmp_path / "part.car", "rb") as file:
+        received.put_many(CarReader(file))
+    start, stop = len(film) - 2 * MIB, len(film) - MIB + 1
+    assert b"".join(read_range(received, root.cid, start, stop)) == film[start:stop]
