@@ -101,9 +101,10 @@ class Market:
         return home
 
     def peer(self, provider: Provider, client: Home, root: str, *, out: Path | None = None) -> Peer:
-        """One fetch of ``root`` into the client's emptied store, and on to ``out`` where one is given."""
+        """Fetches ``root`` into the client's emptied store, and on to ``out`` where one is given."""
         command = {"do": "fetch", "root": root, "address": provider.address, "out": None if out is None else str(out)}
-        return WorkerPair(provider.pid, lambda: start_worker("benchmarks.node_client", client.path), command)
+        stored_in = client.blocks_path if out is None else out
+        return WorkerPair(provider.pid, lambda: start_worker("benchmarks.node_client", client.path), command, stored_in=stored_in)
 
 
 @contextmanager

@@ -159,6 +159,56 @@ def get(
 
 
 @cli.command()
+@click.argument("target", metavar="ADDR|URL")
+@click.option("--cid", "cids", multiple=True, required=True, metavar="CID[/PATH]", help="What to fetch; may be given several times.")
+@click.option("--runs", type=click.IntRange(1, 1000), default=3, show_default=True, help="How often; a run is a cold and a warm fetch.")
+@click.option("--format", "form", type=click.Choice(("car", "raw")), help="What to ask a gateway for: a CAR (default), or block by block.")
+@click.option(
+    "--max-spend", metavar="X", help="The most it may cost in all, else as much as one get; wallet.per_fetch holds for each fetch."
+)
+@click.option(
+    "--timeout", "timeout_s", type=click.FloatRange(min=0), metavar="S", help="Seconds without progress until a fetch has failed."
+)
+@click.option("--keep", is_flag=True, help="Keep the blocks; else they are dropped once verified.")
+@verb
+def bench(
+    console: Console,
+    home: Home,
+    target: str,
+    cids: tuple[str, ...],
+    runs: int,
+    form: str | None,
+    max_spend: str | None,
+    timeout_s: float | None,
+    keep: bool,
+) -> None:
+    """Measure a provider (ADDR) or a trustless HTTP gateway (URL): fetch content again and again, cold and warm, and verify every block."""
+    from retrieval.units import USD_DECIMALS, parse_amount
+
+    from .bench.foreground import measure_in_foreground
+    from .bench.gateway import Form
+    from .bench.order import Order
+    from .bench.report import row_of, view_of
+    from .source import Source
+
+    order = Order(
+        target=target,
+        sources=tuple(dict.fromkeys(map(Source.parse, cids))),
+        runs=runs,
+        form=None if form is None else Form(form),
+        spend_max=None if max_spend is None else parse_amount(max_spend, decimals=USD_DECIMALS),
+        timeout_s=timeout_s,
+        keep=keep,
+    )
+    measured = measure_in_foreground(console, home, order)
+    rows = [row_of(target, each) for each in measured]
+    console.emit(rows, table=lambda: view_of(rows))
+    for each in measured:
+        if each.last_error is not None and not each.runs:
+            raise each.last_error  # a source of which no fetch succeeded
+
+
+@cli.command()
 @click.option("--offline", is_flag=True, help="Show what the journal has, without asking the chain.")
 @verb
 def channels(console: Console, home: Home, offline: bool) -> None:
