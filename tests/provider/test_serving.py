@@ -28,8 +28,9 @@ from retrieval.store.disk import DiskBlockStore
 from retrieval.transport.libp2p import Host, open_host
 from retrieval.transport.pump import ByteStream
 from retrieval.transport.source import Source
+from retrieval.wire import shape
 from retrieval.wire.framing import FrameDecoder, encode_frame, new_buffer
-from retrieval.wire.messages import Error, Hello, Message, Ping, Pong, Query, Refuse, Scope, Selection, SignedQuote
+from retrieval.wire.messages import Error, Hello, Message, Ping, Pong, Query, Quote, Refuse, Scope, Selection, SignedQuote
 
 M = TypeVar("M", bound=Message)
 
@@ -143,14 +144,13 @@ async def test_what_is_not_here_is_refused_by_its_name(tmp_path: Path) -> None:
 
 
 @trio_test
-async def test_a_range_is_quoted_for_the_blocks_it_needs(tmp_path: Path) -> None:
+async def test_a_range_is_quoted_like_anything_else(tmp_path: Path) -> None:
     async with provider(tmp_path) as shop:
         caller = await shop.call()
         selection = Selection(root=shop.root.cid, path=(), scope=Scope.ENTITY, range_start=-1, range_end=None)
         await caller.say(dataclasses.replace(query(shop.root.cid), selection=selection))
-        quote = (await caller.hear(SignedQuote)).quote
-        assert quote.exact
-        assert 0 < quote.n_bytes < shop.root.n_bytes
+        quote = shape.decode(Quote, (await caller.hear(SignedQuote)).body)
+        assert (quote.exact, quote.n_blocks, quote.n_bytes) == (True, 1, 100)
 
 
 @trio_test
