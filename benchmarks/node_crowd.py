@@ -157,6 +157,7 @@ class _SlowStream:
         self._rate: Final = rate
         self.send_all: Final = stream.send_all
         self.send_source: Final = stream.send_source
+        self.send_bytes: Final = stream.send_bytes
         self.close: Final = stream.close
         self.reset: Final = stream.reset
 

@@ -18,7 +18,7 @@ from retrieval.deal.step import Step
 from retrieval.errors import ErrorCode, RemoteProtocolError, RetrievalError
 from retrieval.transport.source import Buffer, Plain, Source
 from retrieval.transport.writer import Clock, JournalWriter
-from retrieval.units import KIB, MIB
+from retrieval.units import KIB
 from retrieval.wire.framing import Block, FrameDecoder, Frames, encode_frame, new_buffer
 from retrieval.wire.messages import Message
 
@@ -31,10 +31,10 @@ UNCOMMITTED_STEPS_MAX: Final = 256
 """Steps that may wait for the disk before reading pauses."""
 OUTBOX_BYTES_MAX: Final = 256 * KIB
 """Messages that may wait for a peer that does not read before we stop reading what it says."""
-SEND_BYTES_MAX: Final = 1 * MIB
-"""Block frames handed to the transport in one write (PROTOCOL.md, "A session"). They are read when the peer's window has room."""
 SEND_DUE_S: Final = 30.0
-"""How long the peer may take to make room for one write: SEND_BYTES_MAX at 64 KiB a second, and as much again."""
+"""How long the peer may at least take to make room for one write."""
+SEND_RATE_MIN: Final = 32 * KIB
+"""Bytes a second: how long it may take for a longer one."""
 FAREWELL_S: Final = 2.0
 """How long the last messages of a session may take to leave."""
 NOTHING_TO_SEND: Final = Plain(b"")
@@ -42,6 +42,11 @@ NOTHING_TO_SEND: Final = Plain(b"")
 
 class ByteStream(Protocol):
     """A two-way stream of bytes. A broken one raises ``RemoteProtocolError(transfer_truncated)``."""
+
+    @property
+    def send_bytes(self) -> int:
+        """How much is worth sending at once."""
+        ...
 
     async def send_all(self, data: bytes) -> None: ...
     async def send_source(self, source: Source) -> None: ...
@@ -276,7 +281,7 @@ class Pump:
                 await self._write(Plain(self._drained()))
             elif self._machine.is_over:
                 return
-            elif blocks := self._next_blocks(SEND_BYTES_MAX):
+            elif blocks := self._next_blocks(self._stream.send_bytes):
                 await self._write(blocks)
             else:
                 await moved.wait()
@@ -289,7 +294,7 @@ class Pump:
 
     async def _write(self, source: Source) -> None:
         self._is_torn = True
-        due_s = FAREWELL_S if self._machine.is_over else SEND_DUE_S
+        due_s = FAREWELL_S if self._machine.is_over else max(SEND_DUE_S, len(source) / SEND_RATE_MIN)
         error: RetrievalError | None = RemoteProtocolError(ErrorCode.TRANSFER_STALLED, f"it made no room for {due_s:.0f} s")
         with trio.CancelScope(deadline=trio.current_time() + due_s) as self._sending:
             try:

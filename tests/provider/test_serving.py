@@ -202,6 +202,8 @@ class MemoryStream:
     async def send_all(self, data: bytes) -> None:
         await self._stream.send_all(data)
 
+    send_bytes = 1 << 20
+
     async def send_source(self, source: Source) -> None:
         await self.send_all(source.use(0, len(source), b"".join))
 

@@ -43,6 +43,8 @@ class Stream:
         self._pipe = pipe
         self.end = ""
 
+    send_bytes = 1 << 20
+
     async def send_source(self, source: Source) -> None:
         await self.send_all(source.use(0, len(source), b"".join))
 

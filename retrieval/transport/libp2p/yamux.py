@@ -25,7 +25,10 @@ from retrieval.transport.source import Buffer, Plain, Range, Source
 
 WINDOW_INITIAL: Final = 256 * 1024  # bytes either side may send before the first update; fixed by the specification
 FRAME_PAYLOAD_MAX: Final = 1 << 20  # bytes we put in one frame: rust-yamux takes no more (its ``DEFAULT_MAX_FRAME_BODY_LEN``)
-WRITE_MAX: Final = 4 << 20  # bytes of one stream written before others have their turn
+WRITE_MAX: Final = 4 << 20  # bytes of a stream in one write to a peer that takes them at once
+WRITE_MIN: Final = 128 << 10  # bytes of a stream in one write to a peer that takes long: they are held sealed while it does
+WRITE_FAST_S: Final = 0.02  # a write that took less is followed by one of twice the size
+WRITE_SLOW_S: Final = 0.1  # a write that took more is followed by one of half the size
 STREAMS_MAX: Final = 4  # open at once on a connection; a session needs one, and stock libp2p peers ask two or three things besides
 BACKLOG_ROOM: Final = 64 * 1024  # bytes made room for at once where nobody waits, so that an announced length costs nothing
 CONTROL_QUEUED_MAX: Final = 64 * 1024  # bytes of answers (pongs, acknowledgements, resets) waiting for a peer that does not read
@@ -125,6 +128,11 @@ class Stream:
     def address(self) -> str | None:
         return self._muxer.remote.address
 
+    @property
+    def send_bytes(self) -> int:
+        """How much is worth sending at once: as much as the peer takes without keeping it waiting in memory."""
+        return self._muxer.write_max
+
     async def send_all(self, data: Buffer) -> None:
         """Return when all of ``data`` was handed to the operating system; waits as long as the peer's window is closed.
 
@@ -142,7 +150,7 @@ class Stream:
                 self._sender_wakes = trio.Event()
                 await self._sender_wakes.wait()
             self._raise_failure()
-            end = min(len(source), at + min(self._send_window, WRITE_MAX))
+            end = min(len(source), at + min(self._send_window, self._muxer.write_max))
             self._send_window -= end - at
             await self._muxer.write_data(self, self._id, Range(source, at, end))
             at = end
@@ -365,6 +373,8 @@ class Muxer:
         self.remote: Final = remote
         self.receive_window: Final = receive_window
         self.ended: Final = trio.Event()
+        self.write_max = WRITE_MIN
+        """How many bytes of a stream are read and sealed at once."""
         self._channel: Final = channel
         self._accept: Final = accept
         self._failure: RemoteProtocolError = RemoteProtocolError(ErrorCode.TRANSFER_TRUNCATED, "the connection was closed on this side")
@@ -491,7 +501,9 @@ class Muxer:
                     head += _HEADER.pack(_VERSION, _Type.DATA, _Flag.NONE, piece.stream_id, len(payload))
                     batch += (head, payload)
                     head = bytearray()
+            began = trio.current_time()
             await self._channel.send_all(*batch, head)
+            self._adapt(trio.current_time() - began)
             if self._is_parting:
                 await self._channel.send_eof()
             for piece in self._writing:
@@ -501,6 +513,13 @@ class Muxer:
             self._written = trio.Event()
             if self._is_parting:
                 await trio.sleep_forever()
+
+    def _adapt(self, took_s: float) -> None:
+        """Few large writes cost least; where they wait for the peer, what waits is memory."""
+        if took_s < WRITE_FAST_S:
+            self.write_max = min(2 * self.write_max, WRITE_MAX)
+        elif took_s > WRITE_SLOW_S:
+            self.write_max = max(self.write_max // 2, WRITE_MIN)
 
     async def _read(self) -> NoReturn:
         """Feed frames to their streams as they come, whole or in parts, so that a frame's announced length costs nothing."""
