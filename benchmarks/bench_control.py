@@ -5,9 +5,11 @@ from __future__ import annotations
 import time
 from typing import Final
 
+from retrieval_client.bench.metrics import percentile
+
 from benchmarks.machines import Customer, Shop
 from benchmarks.market import open_market
-from benchmarks.measure import Setting, Sheet, percentile
+from benchmarks.measure import Setting, Sheet
 from benchmarks.processes import start_worker
 from retrieval.ledger.state import MemoryStateStorage
 from retrieval.units import MIB

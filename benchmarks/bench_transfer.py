@@ -5,6 +5,8 @@ from __future__ import annotations
 from contextlib import ExitStack
 from typing import Final
 
+from retrieval_client.bench.metrics import GB
+
 from benchmarks.market import open_market
 from benchmarks.measure import Setting, Sheet, take_turns
 from benchmarks.pair import Fetched, Peer, Unavailable
@@ -19,7 +21,6 @@ EXPORTED: Final = "paid, exported to a file"
 TARGETS: Final = {FREE: 0.97, kubo_bitswap.ANCHOR_LABEL: 7.0, iroh_blobs.LABEL: 4.0, libp2p_stream.LABEL: 1.5}
 """By what the paid retrieval is compared with; other peers are reported and have none."""
 ROOFLINE_TARGET: Final = 0.6
-GB: Final = 1_000_000_000
 USD: Final = 10**USD_DECIMALS
 
 

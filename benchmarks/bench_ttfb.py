@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Final
 
+from retrieval_client.bench.metrics import percentile
+
 from benchmarks.market import Market, Provider, open_market
-from benchmarks.measure import Setting, Sheet, percentile
+from benchmarks.measure import Setting, Sheet
 from benchmarks.processes import Json, Worker, start_worker
 from benchmarks.proxy import MBIT, open_proxy
 from retrieval.home import Home

@@ -126,12 +126,6 @@ def take_turns(
     return measured
 
 
-def percentile(samples: Sequence[float], percent: int) -> float:
-    """The smallest sample that at least ``percent`` per cent of them do not exceed (nearest rank)."""
-    ordered = sorted(samples)
-    return ordered[max(0, math.ceil(len(ordered) * percent / 100) - 1)]
-
-
 def _rounded(figure: float) -> float:
     """Six digits: more than any of this is good for."""
     return float(f"{figure:.6g}")

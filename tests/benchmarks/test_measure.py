@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from benchmarks.measure import Sheet, percentile, take_turns
+from benchmarks.measure import Sheet, take_turns
 
 
 def test_a_figure_is_the_median_and_its_spread_a_share_of_it() -> None:
@@ -27,9 +27,3 @@ def test_what_is_compared_takes_turns() -> None:
     measured = take_turns(2, {"a": lambda: order.append("a") or 1, "b": lambda: order.append("b") or 2})
     assert order == ["a", "b", "a", "b"]
     assert measured == {"a": [1, 1], "b": [2, 2]}
-
-
-def test_a_percentile_is_a_sample_that_so_many_do_not_exceed() -> None:
-    samples = [float(number) for number in range(20, 0, -1)]
-    assert (percentile(samples, 50), percentile(samples, 95), percentile(samples, 100)) == (10.0, 19.0, 20.0)
-    assert percentile([7.0], 95) == 7.0
