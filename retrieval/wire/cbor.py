@@ -20,6 +20,7 @@ written is small, and a library call cost more than writing all of it. The tests
 
 from __future__ import annotations
 
+import struct
 from typing import Any, Final, TypeAlias
 
 from retrieval.errors import ErrorCode, RemoteProtocolError
@@ -68,13 +69,20 @@ def text(value: str) -> bytes:
 
 def head(major_type: int, argument: int) -> bytes:
     """The shortest head that holds ``argument``: below 2^64 the value of a number, the size of a string, the count of an array or map."""
+    initial = major_type << 5
     if argument < 24:
-        return bytes((major_type << 5 | argument,))
-    n_bits = argument.bit_length()
-    size_code = (n_bits > 8) + (n_bits > 16) + (n_bits > 32)  # for 1, 2, 4, 8 more bytes
-    return bytes((major_type << 5 | 24 + size_code,)) + argument.to_bytes(1 << size_code, "big")
+        return _INITIALS[initial | argument]
+    if argument < 1 << 8:
+        return _HEAD_8.pack(initial | 24, argument)
+    if argument < 1 << 16:
+        return _HEAD_16.pack(initial | 25, argument)
+    if argument < 1 << 32:
+        return _HEAD_32.pack(initial | 26, argument)
+    return _HEAD_64.pack(initial | 27, argument)
 
 
+_INITIALS: Final = tuple(bytes((initial,)) for initial in range(256))
+_HEAD_8, _HEAD_16, _HEAD_32, _HEAD_64 = (struct.Struct(layout) for layout in (">BB", ">BH", ">BI", ">BQ"))
 _SHORT: Final = 256
 _SHORT_INTEGERS: Final = tuple(head(0, value) for value in range(_SHORT))
 _SHORT_BYTES: Final = tuple(head(2, size) for size in range(_SHORT))
