@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
@@ -84,7 +85,8 @@ class ProviderBooks:
         self.lines: dict[bytes, CreditLine] = {}
         self.sales: dict[DealId, Sale] = {}
         self._sale_of_quote: dict[bytes, Sale] = {}
-        self.quotes: dict[QuoteDigest, Offered] = {}
+        self.quotes: OrderedDict[QuoteDigest, Offered] = OrderedDict()
+        """The oldest first. (A plain dict looks for its first key past all that were taken away before it.)"""
         self.channel_of_peer: dict[bytes, bytes] = {}
         self._fees: dict[tuple[bytes, bytes], float] = {}
         for channel_id, channel in tables.channels.items():
@@ -144,7 +146,7 @@ class ProviderBooks:
 
     def offer(self, offered: Offered, digest: QuoteDigest) -> None:
         while len(self.quotes) >= QUOTES_MAX:
-            self.quotes.pop(next(iter(self.quotes)))
+            self.quotes.popitem(last=False)
         self.quotes[digest] = offered
 
     def flat_fee_due(self, peer: bytes, selection_digest: bytes, now: float) -> bool:
@@ -232,7 +234,7 @@ class ProviderBooks:
 
     def expire(self, now: float) -> Step:
         """End what was cut off and not taken up while its quote lived; forget dead quotes and fees, and strangers. Called now and then."""
-        self.quotes = {digest: offered for digest, offered in self.quotes.items() if offered.expires_at > now}
+        self.quotes = OrderedDict((digest, offered) for digest, offered in self.quotes.items() if offered.expires_at > now)
         self._fees = {key: at for key, at in self._fees.items() if now - at < FLAT_FEE_ONCE_S}
         # A free peer id costs nothing to make. Its owner keeps what it received, and begins with a first window again.
         self.lines = {key: line for key, line in self.lines.items() if line.channel is not None or line.sales}

@@ -102,6 +102,7 @@ class ProviderSession:
         self._settlement = settlement
         self._our_hello = hello.ours(settlement is not None)
         self._their_hello: Hello | None = None
+        self._hellos_digest = b""
         self._opened_at = now
         self._over = False
         self._queries: dict[int, Query] = {}
@@ -172,6 +173,7 @@ class ProviderSession:
     def _receive_hello(self, theirs: Hello) -> Step:
         agreed = hello.agree(self._our_hello, theirs)
         self._their_hello = theirs
+        self._hellos_digest = hellos_digest(shape.encode(theirs), shape.encode(self._our_hello))
         return Step(messages=(self._our_hello,), events=(SessionReady(capabilities=agreed, agent=theirs.agent),))
 
     # queries and quotes
@@ -190,10 +192,16 @@ class ProviderSession:
         """Answer a query with a signed offer."""
         query = self._queries.pop(query_id)
         assert self._their_hello is not None
-        hellos = hellos_digest(shape.encode(self._their_hello), shape.encode(self._our_hello))
         try:
             signed = sign_offer(
-                self._books, self._peer, query, offer, settlement=self._settlement, hellos_digest=hellos, nonce=nonce, now=now
+                self._books,
+                self._peer,
+                query,
+                offer,
+                settlement=self._settlement,
+                hellos_digest=self._hellos_digest,
+                nonce=nonce,
+                now=now,
             )
         except RetrievalError as error:
             return self._refusal(error, query_id=query_id)
