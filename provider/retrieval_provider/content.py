@@ -18,9 +18,9 @@ from typing import Final
 
 from retrieval._native import Buffer
 from retrieval.cid import Cid, format_cid
-from retrieval.dag import pb
 from retrieval.dag.block import BlockKind, inline_payload, kind_of
 from retrieval.dag.importer import import_path
+from retrieval.dag.links import cids_of
 from retrieval.dag.measure import measured_root
 from retrieval.deal import fold
 from retrieval.deal.records import DealRecord
@@ -148,7 +148,7 @@ def _below(store: BlockStore, root: Cid) -> Iterator[Cid]:
             if not is_inline:
                 yield cid
             payload = None if kind in (BlockKind.LEAF, BlockKind.INLINE_LEAF) else inline_payload(cid) if is_inline else store.get(cid)
-            links = [] if payload is None else [link.cid for link in pb.decode(payload).links]
+            links = [] if payload is None else cids_of(cid, payload)
         except RemoteProtocolError:  # a codec we cannot walk, or bytes that are no node: nothing below it is served either
             continue
         fresh = [link for link in dict.fromkeys(links) if link not in seen]

@@ -47,6 +47,13 @@ def links_of(cid: Cid, payload: bytes) -> list[PendingLink]:
     return links_of_value(document(cid, payload))
 
 
+def cids_of(cid: Cid, payload: bytes) -> list[Cid]:
+    """What a node or document links to, whether it can be walked or not. Raises ``RemoteProtocolError(malformed_block)``."""
+    if codec_of(cid) == DAG_PB:
+        return [link.cid for link in pb.decode(payload).links]
+    return [link.cid for link in links_in(document(cid, payload))]
+
+
 def links_of_value(value: Value) -> list[PendingLink]:
     """The links of a document, or of a part of one. They claim no sizes. Raises ``RemoteProtocolError(unsupported_codec)``."""
     return [PendingLink(link.cid, kind_of(link.cid), None) for link in links_in(value)]

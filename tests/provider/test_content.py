@@ -6,13 +6,17 @@ import io
 import os
 import threading
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from documents import to_cbor, to_json
 from retrieval_provider.content import add_car, add_path, content_lock, remove, size_on_disk
 
-from retrieval.cid import RAW, Cid, cid_of
+from retrieval.cid import DAG_CBOR, DAG_JSON, RAW, Cid, cid_of
 from retrieval.dag import pb
+from retrieval.dag.datamodel import Link
+from retrieval.dag.measure import measured_root
 from retrieval.dag.walk import Walk, read
 from retrieval.errors import ErrorCode, LocalProtocolError, RemoteProtocolError
 from retrieval.home import Home
@@ -106,6 +110,20 @@ def test_what_another_pin_needs_stays(store: MemoryBlockStore, tmp_path: Path) -
     assert n_blocks == 2  # the directory, and its own file
     assert is_whole(store, two)
     remove(store, two.cid, in_use=NOBODY)
+    assert store.bytes_used() == 0
+
+
+@pytest.mark.parametrize(("codec", "write"), [(DAG_CBOR, to_cbor), (DAG_JSON, to_json)])
+def test_what_a_pinned_document_needs_stays(store: MemoryBlockStore, tmp_path: Path, codec: int, write: Callable[[object], bytes]) -> None:
+    file = add_path(store, tree(tmp_path / "album", one=os.urandom(2 * MIB)))
+    document = write({"album": Link(file.cid)})
+    cid = cid_of(codec, document)
+    store.put_many([(cid, document)])
+    pinned = measured_root(store, cid, "document")
+    store.pin(pinned)
+    remove(store, file.cid, in_use=NOBODY)
+    assert is_whole(store, pinned)
+    remove(store, cid, in_use=NOBODY)
     assert store.bytes_used() == 0
 
 
