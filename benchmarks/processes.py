@@ -122,8 +122,9 @@ def cpu_seconds(pid: int) -> float:
 
 
 def anonymous_bytes(pid: int) -> int:
-    """Memory that is the process's own: resident, without pages of mapped files (``RssAnon``; LMDB's map is ``RssFile``)."""
-    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
-        if line.startswith("RssAnon:"):
-            return int(line.split()[1]) * 1024
-    raise ValueError(f"process {pid} has no RssAnon")
+    """Memory that is the process's own: resident, without pages of mapped files (``RssAnon`` and ``RssShmem``, not ``RssFile``).
+
+    Shared memory that has no file counts: a buffer made by ``mmap(-1)`` is nobody else's.
+    """
+    fields = dict(line.split(":", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines())
+    return sum(int(fields[name].split()[0]) for name in ("RssAnon", "RssShmem")) * 1024

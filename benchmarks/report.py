@@ -119,8 +119,9 @@ def _head(results: Results) -> str:
     score = "".join(f"<div><b>{escape(figure)}</b><span>{escape(what)}</span></div>" for figure, what in tiles)
     return (
         "<h1>Paying for every verified byte: how fast?</h1>"
-        f'<p class="soft">{escape(str(machine["processor"]))} · {machine["cores"]} cores · commit {escape(results.commit or "unknown")} · '
-        f'{escape(results.taken)}<br><span class="badge">taken on {escape(state)}</span></p><div class="score">{score}</div>'
+        f'<p class="soft">{escape(str(machine["processor"]))} · {escape(str(machine["cores"]))} cores · '
+        f"commit {escape(results.commit or 'unknown')} · {escape(results.taken)}<br>"
+        f'<span class="badge">taken on {escape(state)}</span></p><div class="score">{score}</div>'
     )
 
 

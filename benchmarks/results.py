@@ -72,19 +72,24 @@ def lines(results: Results) -> Iterator[str]:
 
 
 def compare(before: Results, after: Results) -> Iterator[str]:
-    """Every figure both have, and how it moved; what moved less than the runs themselves did is marked as noise."""
-    theirs = {(record.name, record.metric): record for record in before.records}
+    """Every figure both have, and how it moved; what moved less than the runs themselves did is marked as noise. Then what only one has."""
+    old, new = ({(record.name, record.metric): record for record in results.records} for results in (before, after))
     yield f"{before.commit or 'unknown'} ({before.taken}) → {after.commit or 'unknown'} ({after.taken})"
     if before.machine.get("processor") != after.machine.get("processor"):
         yield "taken on different machines: compare ratios only"
-    for record in after.records:
-        old = theirs.get((record.name, record.metric))
-        if old is None or not old.value:
-            continue
-        change = record.value / old.value - 1
-        within_noise = abs(change) <= max(record.spread, old.spread)
-        better = (change > 0) is MORE_IS_BETTER[record.unit]
-        verdict = "noise" if within_noise else "better" if better else "worse"
-        ratios = "" if record.ratio is None or old.ratio is None else f"ratio {old.ratio:.2f} → {record.ratio:.2f}"
-        figures = f"{old.value:>10.4g} → {record.value:>10.4g} {record.unit:<10} {change:>+7.1%}"
-        yield f"{record.name:<12} {record.metric:<70} {figures}  {verdict:<7}{ratios}"
+    for key in new:
+        if key in old:
+            yield _moved(old[key], new[key])
+    for only, others, when in ((old, new, "before"), (new, old, "after")):
+        for name, metric in (key for key in only if key not in others):
+            yield f"{name:<12} {metric:<70} only {when}"
+
+
+def _moved(old: Record, new: Record) -> str:
+    change = new.value / old.value - 1 if old.value else 0.0 if not new.value else float("inf")
+    is_noise = abs(change) <= max(new.spread, old.spread)
+    is_better = (change > 0) is MORE_IS_BETTER[new.unit]
+    verdict = "noise" if is_noise else "better" if is_better else "worse"
+    ratios = "" if old.ratio is None or new.ratio is None else f"ratio {old.ratio:.2f} → {new.ratio:.2f}"
+    figures = f"{old.value:>10.4g} → {new.value:>10.4g} {new.unit:<10} {change:>+7.1%}"
+    return f"{new.name:<12} {new.metric:<70} {figures}  {verdict:<7}{ratios}".rstrip()
