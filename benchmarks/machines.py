@@ -6,6 +6,7 @@ No socket, no thread and no clock: what is left is the protocol itself. The prov
 from __future__ import annotations
 
 import io
+from collections.abc import Iterator
 from typing import Final
 
 from retrieval.cid import Cid
@@ -28,8 +29,8 @@ from retrieval.payment.channel import ChannelConfig, ChannelTerms, channel_id, s
 from retrieval.payment.voucher import VoucherSigner
 from retrieval.store.blocks import MemoryBlockStore
 from retrieval.units import KIB
-from retrieval.wire.framing import FrameDecoder, block_head, encode_frame
-from retrieval.wire.messages import Present, Scope, Selection, SessionKeyFields, Settlement
+from retrieval.wire.framing import Block, FrameDecoder, block_head, encode_frame, new_buffer
+from retrieval.wire.messages import Message, Present, Scope, Selection, SessionKeyFields, Settlement
 
 NOW: Final = 1_800_000_000.0
 BLOCK_BYTES: Final = KIB
@@ -116,8 +117,8 @@ class Customer:
         signer = VoucherSigner(wallet, DEVCHAIN.chain_id, DEVCHAIN.contract)
         self.machine: Final = ClientSession(self._key, shop.key.peer_id, signer=signer, now=NOW)
         self.serving: Final = ProviderSession(shop.books, self._key.peer_id, settlement=shop.settlement, now=NOW)
-        self._to_client: Final = FrameDecoder()
-        self._to_shop: Final = FrameDecoder()
+        self._to_client: Final = _Ear()
+        self._to_shop: Final = _Ear()
         self._line: Final = self._fund(wallet)
         self._exchange(self.machine.start())
 
@@ -129,7 +130,7 @@ class Customer:
     def answer(self, frame: bytes) -> bytes:
         """The provider's part: a query's frame to its signed quote's frame."""
         reply = b""
-        for message in self._to_shop.feed(frame):
+        for message in self._to_shop.hear(frame):
             assert not isinstance(message, list)
             step = self.serving.receive(message, NOW)
             (event,) = step.events
@@ -142,7 +143,7 @@ class Customer:
         assert self._line.channel is not None
         channel = self._line.channel
         self._exchange(self.machine.present(Present(config=channel.config, session_key=channel.session_key)))
-        for message in self._to_client.feed(self.answer(self.query_frame())):
+        for message in self._to_client.hear(self.answer(self.query_frame())):
             assert not isinstance(message, list)
             (quoted,) = self.machine.receive(message, NOW).events
             assert isinstance(quoted, Quoted)
@@ -163,7 +164,7 @@ class Customer:
                 case Outgoing(deal_id, index, cid, size):
                     payload = self._shop.store.get(cid)
                     assert payload is not None
-                    for blocks in self._to_client.feed(block_head(deal_id, index, cid, size) + payload):
+                    for blocks in self._to_client.hear(block_head(deal_id, index, cid, size) + payload):
                         assert isinstance(blocks, list)
                         paying += self.machine.receive_blocks(blocks, NOW)
         return _frames(paying)
@@ -171,7 +172,7 @@ class Customer:
     def take(self, frames: bytes) -> Step:
         """The provider's part: decode what the client paid with, and check it. Its records are not committed yet."""
         taken = NOTHING
-        for message in self._to_shop.feed(frames):
+        for message in self._to_shop.hear(frames):
             assert not isinstance(message, list)
             taken += self.serving.receive(message, NOW)
         return taken
@@ -187,7 +188,7 @@ class Customer:
                     self._commit(seen)
                     answering += seen
             step = NOTHING
-            for message in self._to_client.feed(_frames(answering)):
+            for message in self._to_client.hear(_frames(answering)):
                 assert not isinstance(message, list)
                 step += self.machine.receive(message, NOW)
 
@@ -234,6 +235,21 @@ class Customer:
     @property
     def _walk(self) -> Walk:
         return Walk(Cid(self._shop.root.cid))
+
+
+class _Ear:
+    """One end of a stream, read as the pump reads it: into one of two buffers, in turns. What it gives is used before the next call."""
+
+    def __init__(self) -> None:
+        self._decoder: Final = FrameDecoder()
+        self._spare = new_buffer()
+
+    def hear(self, data: bytes) -> Iterator[Message | list[Block]]:
+        self._decoder.room[: len(data)] = data
+        self._decoder.received(len(data))
+        frames = self._decoder.cut(self._spare)
+        self._spare = frames.buffer
+        return frames.decode()
 
 
 def _frames(step: Step) -> bytes:
