@@ -74,6 +74,7 @@ class Party:
 
     def commit(self, step: Step, now: float) -> None:
         self.store.put_many(step.blocks)
+        self.events.extend(step.news)
         if step.records:
             if self.fail_commits:
                 raise LocalProtocolError(ErrorCode.DISK_FULL)

@@ -17,7 +17,6 @@ from retrieval.deal.ending import ended
 from retrieval.deal.events import (
     BlocksVerified,
     ChannelConfirmed,
-    Event,
     Quoted,
     Refused,
     SelectionVerified,
@@ -406,8 +405,8 @@ class ClientSession:
             stored.append((block.cid, block.payload))
             n_bytes, n_blocks = counts.get(purchase.deal_id, (0, 0))
             counts[purchase.deal_id] = (n_bytes + len(block.payload), n_blocks + 1)
-        events: tuple[Event, ...] = tuple(BlocksVerified(deal_id=deal, n_bytes=size, n_blocks=n) for deal, (size, n) in counts.items())
-        step = Step(blocks=tuple(stored), events=events)
+        news = tuple(BlocksVerified(deal_id=deal, n_bytes=size, n_blocks=n) for deal, (size, n) in counts.items())
+        step = Step(blocks=tuple(stored), news=news)
         step += self._payer.pay([self._purchases[deal] for deal in counts if self._is_payment_due(self._purchases[deal])], now)
         for deal in counts:
             if self._purchases[deal].walk.done:

@@ -1,7 +1,8 @@
 """Trio. Carries one session: bytes to messages, messages to the machine, its Steps to disk and then to the wire.
 
-The one rule is the order: store blocks, commit records, tell the machine, send messages, tell events. Records are handed to the writer
-as the machine makes them, before anything else runs: machines share their books, so another session's next step may rest on them.
+The one rule is the order: store blocks, tell the news of them, commit records, tell the machine, send messages, tell events. Records
+are handed to the writer as the machine makes them, before anything else runs: machines share their books, so another session's next
+step may rest on them.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from retrieval.wire.messages import Message
 BUFFERS_MAX: Final = 4
 """Buffers that a session receives into. Those with blocks that wait for the disk are not used again before that, so reading pauses
 when all are: verified blocks hold at most so many times ``BUFFER_BYTES``."""
-VERIFIED_IN_THREAD_BYTES: Final = 64 * KIB
+VERIFIED_IN_THREAD_BYTES: Final = 128 * KIB
 """From this much on, what was read is verified in a worker thread: the other core hashes while this one receives and decrypts."""
 UNCOMMITTED_STEPS_MAX: Final = 256
 """Steps that may wait for the disk before reading pauses."""
@@ -255,6 +256,8 @@ class Pump:
             self._wake()
 
     def _submit(self, step: Step) -> None:
+        for told in step.news:
+            self._on_event(told)
         self._uncommitted.append((step, self._writer.submit(step.records)))
 
     async def _release(self) -> None:

@@ -12,7 +12,7 @@ from trio.testing import MockClock, lockstep_stream_pair, memory_stream_pair, tr
 
 from retrieval.cid import RAW, Cid, cid_of
 from retrieval.deal import fold
-from retrieval.deal.events import Event, SessionReady
+from retrieval.deal.events import BlocksVerified, Event, SessionReady
 from retrieval.deal.records import PriceRecord, record
 from retrieval.deal.step import NOTHING, Step
 from retrieval.errors import ErrorCode, LocalProtocolError, RemoteProtocolError, RetrievalError
@@ -290,6 +290,39 @@ async def test_blocks_are_stored_before_the_payment_for_them_is_written() -> Non
         assert await heard(far) == [Pong(nonce=1)]
         assert stored_when_paid == [True]
         assert made.store.get(block[0]) == block[1]
+
+
+@trio_test
+async def test_verified_blocks_are_told_once_they_are_stored_while_their_payment_waits_for_the_disk() -> None:
+    news = BlocksVerified(deal_id=DealId(bytes(16)), n_bytes=5, n_blocks=1)
+    block = (cid_of(RAW, b"block"), b"block")
+    async with bench() as made:
+        near, far = memory_stream_pair()
+        told, heard_of = trio.open_memory_channel[tuple[Event, bool]](9)
+
+        def tell(event: Event) -> None:
+            told.send_nowait((event, made.store.get(block[0]) is not None))
+
+        pump = Pump(Scripted(), Stream(near), made.writer, store=made.store.put_many, clock=trio.current_time, on_event=tell)
+        made.nursery.start_soon(pump.run)
+        made.storage.gate.clear()
+        pump.put(Step(blocks=(block,), news=(news,)) + saying(1))
+        assert await heard_of.receive() == (news, True)
+        assert made.prices() == []
+        made.storage.gate.set()
+        assert await heard(far) == [Pong(nonce=1)]
+        assert await heard_of.receive() == (TOLD, True)
+
+
+@trio_test
+async def test_what_is_ready_at_the_same_time_leaves_in_one_write() -> None:
+    async with bench() as made:
+        near, far = memory_stream_pair()
+        pump = made.pump(Scripted(), Stream(near))
+        pump.put(Step(messages=(Ping(nonce=1),)))
+        pump.put(Step(messages=(Ping(nonce=2),)))
+        made.nursery.start_soon(pump.run)
+        assert bytes(await far.receive_some(1 << 16)) == encode_frame(Ping(nonce=1)) + encode_frame(Ping(nonce=2))
 
 
 # failures of ours
