@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from threading import Condition, get_ident
 from typing import Final, TypeAlias, TypeVar
@@ -155,10 +155,12 @@ class Environment:
     def _make_tables(self, names: Sequence[bytes]) -> dict[bytes, Table]:
         with self._door():
             self._fill_to_claimed_end()
-        tables = self.write(lambda transaction: {name: self._env.open_db(name, txn=transaction) for name in names})
-        for folder in (self._path, self._path.parent):  # LMDB syncs the new file, but not its name
+            with suppress(lmdb.NotFoundError):
+                return {name: self._env.open_db(name, create=False) for name in names}
+        # LMDB syncs the new file, but not its name. This comes before the tables, so that whoever finds them need not do it again.
+        for folder in (self._path, self._path.parent):
             sync_folder(folder)
-        return tables
+        return self.write(lambda transaction: {name: self._env.open_db(name, txn=transaction) for name in names})
 
     def _fill_to_claimed_end(self) -> None:
         """Make the file as long as its meta page says, with a hole.
