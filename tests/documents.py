@@ -8,10 +8,10 @@ import json
 import cbor2
 from hypothesis import strategies as st
 
-from retrieval.cid import DAG_PB, RAW, cid_of, format_cid
+from retrieval.cid import DAG_PB, RAW, Cid, cid_of, format_cid
 from retrieval.dag.datamodel import Link, Value
 
-links = st.sampled_from([Link(cid_of(RAW, b"x")), Link(cid_of(DAG_PB, b"y")), Link(cid_of(DAG_PB, b"y")[2:])])  # the last of version 0
+links = st.sampled_from([Link(cid_of(RAW, b"x")), Link(cid_of(DAG_PB, b"y")), Link(Cid(cid_of(DAG_PB, b"y")[2:]))])  # the last of version 0
 _scalars = (
     st.none()
     | st.booleans()
@@ -27,7 +27,8 @@ documents = st.recursive(_scalars, lambda inner: st.lists(inner, max_size=4) | s
 
 def to_cbor(value: Value) -> bytes:
     """DAG-CBOR as ``cbor2`` writes it, which knows neither links nor the order of keys."""
-    return cbor2.dumps(_for_cbor(value))
+    encoded: bytes = cbor2.dumps(_for_cbor(value))
+    return encoded
 
 
 def to_json(value: Value) -> bytes:

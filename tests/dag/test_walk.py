@@ -184,6 +184,39 @@ def test_links_of_documents_are_followed_in_their_order() -> None:
     assert order(dag.store, root, (), Scope.BLOCK) == [root]
 
 
+@st.composite
+def dags(draw: st.DrawFn) -> tuple[Builder, Cid, dict[Cid, list[Cid]]]:
+    """A DAG of nodes and documents over few leaves, with what each block links to."""
+    dag = Builder()
+    below: dict[Cid, list[Cid]] = {dag.raw(bytes((n,))): [] for n in range(3)} | {identity(b"inline"): []}
+    for _ in range(draw(st.integers(1, 8))):
+        children = draw(st.lists(st.sampled_from(list(below)), max_size=4))
+        links = [Link(child) for child in children]
+        made = draw(
+            st.sampled_from(
+                [
+                    dag.node(None, *children),
+                    dag.block(DAG_CBOR, to_cbor({"a": links[:1], "b": {"c": links[1:]}})),
+                    dag.block(DAG_JSON, to_json([links[:2], {"x": 1, "y": links[2:]}])),
+                ]
+            )
+        )
+        below.setdefault(made, children)
+    return dag, made, below
+
+
+@given(dags())
+def test_the_order_is_that_of_a_naive_search(drawn: tuple[Builder, Cid, dict[Cid, list[Cid]]]) -> None:
+    dag, root, below = drawn
+
+    def search(cid: Cid) -> list[Cid]:
+        return [cid] * (not is_identity(cid)) + [found for child in below[cid] for found in search(child)]
+
+    visits = search(root)
+    assert [cid for cid, _ in read(dag.store, Walk(root, repeats=True))] == visits
+    assert order(dag.store, root) == list(dict.fromkeys(visits))
+
+
 def test_a_path_into_a_document_brings_what_its_value_links_to() -> None:
     dag = Builder()
     a, b, c = dag.raw(b"a"), dag.raw(b"b"), dag.raw(b"c")
