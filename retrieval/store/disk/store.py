@@ -4,10 +4,9 @@
 LMDB (``retrieval.store.lmdb.index``). Each writing store object appends to a segment of its own. One rule: a block is entered into the
 index after its bytes are safe on the disk, so an entry never names what a power cut can take.
 
-What was put and not yet entered is known to this object alone: others see it after ``sync``, ``pin``, ``close``, or ``UNINDEXED_BYTES_MAX``
-more. A process that dies loses none of it, since opening the store for writing verifies and enters what dead writers left; a machine
-that dies loses what the disk had not taken, which can be fetched again. ``bytes_max`` holds over all processes but for what each has not
-entered yet.
+What was put and not yet entered is known to this object alone: others see it after ``sync``, ``pin``, ``close``, or 64 MiB more. A
+process that dies loses none of it, since opening the store for writing verifies and enters what dead writers left; a machine that dies
+loses what the disk had not taken, which can be fetched again. ``bytes_max`` holds over all processes but for what each has not entered.
 
 Deleting takes entries out of the index. A segment in which nothing lives is removed at once, one that is mostly dead is copied together
 at ``sync`` and ``close``.
@@ -18,6 +17,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
 from typing import Final, TypeVar
@@ -38,24 +38,38 @@ from retrieval.wire.messages import BLOCK_SIZE_MAX
 
 T = TypeVar("T")
 
-SEGMENT_BYTES_MAX: Final = GIB
-"""Where a segment is full. A TiB is then a thousand files, and what is copied together at once is half of this at most."""
-UNINDEXED_BYTES_MAX: Final = 64 * MIB
-"""Payload bytes that are put before they are entered: at 3 ms for a commit, a twentieth of the time it takes to write them. It bounds
-what is verified after a kill, and by how much each process may pass ``bytes_max``."""
-UNINDEXED_BLOCKS_MAX: Final = 1 << 16  # bounds the memory they are remembered in, and the transaction that enters them
-WASTE_BYTES_MAX: Final = 64 * MIB
-"""Dead bytes that a segment may always hold; above, as many as live ones."""
 TAKE_OVER_MAX: Final = 4  # segments that are looked at for room before a new one is begun
 LOOKUPS_MAX: Final = 4  # of a block that is moved whenever it is looked up
 
 _FOLDER_NAME: Final = "segments"
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """How much of each a store has."""
+
+    segment_bytes_max: int = GIB
+    """Where a segment is full. A TiB is then a thousand files, and what is copied together at once is half of this at most."""
+    waste_bytes_max: int = 64 * MIB
+    """Dead bytes that a segment may always hold; above, as many as live ones."""
+    unindexed_bytes_max: int = 64 * MIB
+    """Payload bytes that are put before they are entered: at 3 ms for a commit, a twentieth of the time it takes to write them. It bounds
+    what is verified after a kill, and by how much each process may pass ``bytes_max``."""
+    unindexed_blocks_max: int = 1 << 16
+    """Bounds the memory that they are remembered in, and the transaction that enters them."""
+
+    def is_mostly_dead(self, row: SegmentRow) -> bool:
+        """Whether a segment is worth copying together."""
+        return row.dead_bytes > max(self.waste_bytes_max, row.live_bytes)
+
+
+_LIMITS: Final = Limits()
+
+
 class DiskBlockStore:
     """``BlockStore`` of segments and an index. Every call is synchronous and may be made from any thread."""
 
-    def __init__(self, path: Path, *, bytes_max: int, readonly: bool = False) -> None:
+    def __init__(self, path: Path, *, bytes_max: int, readonly: bool = False, limits: Limits = _LIMITS) -> None:
         """Open or make the store in folder ``path``. Opening for writing enters what dead writers left.
 
         Raises ``LocalProtocolError``: ``not_initialised`` when there is nothing to read, ``disk_full``, ``file_unreadable``,
@@ -66,6 +80,7 @@ class DiskBlockStore:
         self._segments: Final = OpenSegments(self._folder)
         self._bytes_max: Final = bytes_max
         self._readonly: Final = readonly
+        self._limits: Final = limits
         self._turn: Final = Lock()  # of whoever writes
         self._staging: Staging | None = None
         self._tail: Tail | None = None
@@ -123,9 +138,10 @@ class DiskBlockStore:
             grown = self.bytes_used() + n_bytes
             if grown > self._bytes_max:
                 raise LocalProtocolError(ErrorCode.STORE_FULL, f"{grown} bytes would be above the limit of {self._bytes_max}")
-            if self._unindexed_bytes >= UNINDEXED_BYTES_MAX or len(self._unindexed) >= UNINDEXED_BLOCKS_MAX:
+            if self._unindexed_bytes >= self._limits.unindexed_bytes_max or len(self._unindexed) >= self._limits.unindexed_blocks_max:
                 self._enter()
-            self._unindexed.update(self._append(fresh))
+            places_of_fresh = self._append(fresh)  # which may enter what came before, and begin anew
+            self._unindexed.update(places_of_fresh)
             self._unindexed_bytes += n_bytes
 
     def delete_many(self, cids: Iterable[Cid]) -> int:
@@ -202,7 +218,7 @@ class DiskBlockStore:
         return self._tail_to_append().append(self._staging, blocks)
 
     def _tail_to_append(self) -> Tail:
-        if self._tail is not None and self._tail.end >= SEGMENT_BYTES_MAX:
+        if self._tail is not None and self._tail.end >= self._limits.segment_bytes_max:
             self._release_tail()
         if self._tail is None:
             self._tail = self._taken_over() or self._begun()
@@ -211,7 +227,7 @@ class DiskBlockStore:
     def _taken_over(self) -> Tail | None:
         """The newest segment that has room and no writer."""
         rows = self._index.segments().items()
-        roomy = [number for number, row in rows if row.end < SEGMENT_BYTES_MAX and not _is_mostly_dead(row)]
+        roomy = [number for number, row in rows if row.end < self._limits.segment_bytes_max and not self._limits.is_mostly_dead(row)]
         for number in reversed(roomy[-TAKE_OVER_MAX:]):
             tail = self._locked(number)
             if tail is None:
@@ -260,6 +276,7 @@ class DiskBlockStore:
 
     def _recover(self) -> None:
         rows, dead = self._index.segments(), []
+        self._is_thinned = any(map(self._limits.is_mostly_dead, rows.values()))  # by one that died before it could clear up
         for number in segment_numbers(self._folder):
             row = rows.pop(number, None)
             if row is None or not row.live_bytes or _size(segment_path(self._folder, number)) > row.end:
@@ -296,7 +313,7 @@ class DiskBlockStore:
         """Copy segments together that are mostly dead, as far as the disk has room for the copy."""
         for number, row in self._index.segments().items():
             is_whole = _size(segment_path(self._folder, number)) >= row.end
-            if not _is_mostly_dead(row) or not is_whole or _room(self._folder) < row.live_bytes + STAGING_BYTES:
+            if not self._limits.is_mostly_dead(row) or not is_whole or _room(self._folder) < row.live_bytes + STAGING_BYTES:
                 continue
             if self._tail is not None and self._tail.number == number:
                 self._release_tail()
@@ -327,10 +344,6 @@ class DiskBlockStore:
             assert self._tail is not None
             self._tail.sync()
             self._index.move({cid: (place, copies[cid]) for cid, place in batch.items()}, self._tail.end)
-
-
-def _is_mostly_dead(row: SegmentRow) -> bool:
-    return row.dead_bytes > max(WASTE_BYTES_MAX, row.live_bytes)
 
 
 def _size(path: Path) -> int:
