@@ -295,6 +295,18 @@ def test_free_content_is_fetched_without_a_chains_libraries(tmp_path: Path) -> N
     assert (tmp_path / "out").stat().st_size == MIB
 
 
+def test_on_an_open_channel_content_is_bought_without_a_chains_libraries(funded: Client, market: Market, tmp_path: Path) -> None:
+    program = (
+        "import sys; from retrieval.console import run; from retrieval_client.cli import cli\n"
+        "status = run(cli, program='retrieval-client')\n"
+        "sys.exit(status or 100 * any(name in sys.modules for name in ('web3', 'eth_account', 'eth_abi', 'libp2p')))"
+    )
+    arguments = ["--home", tmp_path / "home", "get", market.cid, "--from", market.address, "-o", tmp_path / "bought"]
+    got = subprocess.run([sys.executable, "-c", program, *arguments], check=False, capture_output=True)
+    assert got.returncode == 0, got.stderr
+    assert json.loads(got.stdout)["paid"] == str(market.price)
+
+
 @pytest.mark.parametrize("arguments", [("--help",), ("get", "--help"), ("receipts", "--help")])
 def test_help_loads_no_transport_and_no_chain(arguments: tuple[str, ...]) -> None:
     program = (

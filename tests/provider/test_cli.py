@@ -13,10 +13,11 @@ import pytest
 from chain_fixture import devchain  # noqa: F401
 from retrieval_provider.cli import PROGRAM, cli
 from shell import Operator
+from shop import Shop
 from takings import channel_record, new_payer
 from terminal import Terminal
 
-from retrieval.cid import Cid, parse_cid
+from retrieval.cid import Cid, format_cid, parse_cid
 from retrieval.console import run
 from retrieval.dag.walk import Walk, read
 from retrieval.deal import fold
@@ -325,15 +326,30 @@ def test_every_screen_fits_its_terminal(operator: Operator, tmp_path: Path, monk
 # how it starts
 
 
-def test_help_and_free_serving_load_no_library_of_the_chain() -> None:
+def test_a_free_provider_serves_without_a_library_of_the_chain(tmp_path: Path) -> None:
+    """Nor does either side load py-libp2p, which takes longer than all the rest together."""
+    shop = Shop(folder=tmp_path, prices={"price.default": "0 USD/GiB"})
+    root, client = shop.add(write(tmp_path / "free.txt", b"free")), shop.client()
     program = """
 import sys
-from retrieval_provider.cli import cli
+from pathlib import Path
+import trio
 import retrieval_provider.foreground, retrieval_provider.overview
-heavy = {"web3", "eth_account", "eth_abi"} & set(sys.modules)
+from retrieval.home import Home
+from retrieval_client import aget
+from retrieval_provider.config import load_settings
+from retrieval_provider.node import open_node
+
+async def main(path, client, cid):
+    home = Home(Path(path), "retrieval-provider")
+    async with open_node(home, load_settings(home)[0]) as node:
+        assert (await aget(cid, node.addresses[0], home=client)).verified
+
+trio.run(main, *sys.argv[1:])
+heavy = {"web3", "eth_account", "eth_abi", "libp2p"} & set(sys.modules)
 sys.exit(f"loaded: {heavy}" if heavy else 0)
 """
-    subprocess.run([sys.executable, "-c", program], check=True)
+    subprocess.run([sys.executable, "-c", program, shop.home.path, client.path, format_cid(root.cid)], check=True)
 
 
 def test_help_loads_neither_the_transport_nor_the_stores() -> None:
