@@ -416,7 +416,7 @@ class ClientSession:
         return step
 
     def _is_payment_due(self, purchase: Purchase) -> bool:
-        return purchase.unpaid_bytes >= purchase.quote.pay_interval or purchase.walk.done
+        return purchase.unpaid_bytes >= purchase.pay_interval or purchase.walk.done
 
     def _all_verified(self, purchase: Purchase) -> Step:
         purchase.lifecycle.advance(PurchaseEvent.ALL_VERIFIED)

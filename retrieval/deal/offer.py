@@ -8,6 +8,7 @@ from retrieval.deal import terms
 from retrieval.deal.books import Offered, ProviderBooks
 from retrieval.errors import ErrorCode, RemoteProtocolError
 from retrieval.identity import PeerId
+from retrieval.units import ceil_div
 from retrieval.wire import shape
 from retrieval.wire.messages import Query, Quote, Settlement, SignedQuote, quote_digest
 
@@ -50,6 +51,7 @@ def sign_offer(
         raise RemoteProtocolError(ErrorCode.RPC_UNAVAILABLE, "this provider has no chain to be paid on")
     line = books.lines.get(peer) if rate.is_free else books.line_of_peer(peer)
     window_first = max(books.window_first, offer.block_size_max)
+    block_size = min(offer.block_size_max, ceil_div(offer.n_bytes, max(1, offer.n_blocks)))  # as most are; the largest may be one of few
     quote = Quote(
         version=1,
         query_id=query.query_id,
@@ -66,7 +68,7 @@ def sign_offer(
         amount_max=rate.owed(offer.n_bytes),
         window_first=window_first,
         window_max=max(books.window_max, window_first),
-        pay_interval=terms.pay_interval(line.window if line else books.window_first, offer.block_size_max),
+        pay_interval=terms.pay_interval(line.window if line else books.window_first, max(1, block_size)),
         lifetime_s=offer.lifetime_s,
         settlement=None if rate.is_free else settlement,
         channel=None if rate.is_free or line is None else line.known(),

@@ -13,6 +13,7 @@ from retrieval.deal.states import PURCHASE, Lifecycle, PurchaseEvent, PurchaseSt
 from retrieval.errors import ErrorCode, RemoteProtocolError
 from retrieval.ledger.transfers import Transfer
 from retrieval.payment.accumulator import Accumulator
+from retrieval.units import floor_div
 from retrieval.wire import shape
 from retrieval.wire.framing import Block
 from retrieval.wire.messages import DealId, Payment, Quote, SignedReceipt
@@ -66,6 +67,16 @@ class Purchase:
     def unpaid_bytes(self) -> int:
         """Verified, and not in any receipt."""
         return self.verified_bytes - self.paid.n_bytes
+
+    @property
+    def pay_interval(self) -> int:
+        """How many verified unpaid bytes call for a payment: what the quote says, or as the window grows the deal's share of a quarter.
+
+        The window is at least what this deal alone has paid for. A GiB in blocks of 1 MiB is paid for in 84 payments, where the quote alone would ask for 1,024.
+        """
+        window = terms.window_bytes(self.paid.n_bytes, window_first=self.quote.window_first, window_max=self.quote.window_max)
+        n_deals = max(1, len(self.line.purchases))
+        return max(self.quote.pay_interval, floor_div(window, terms.PAY_INTERVAL_DIVISOR * n_deals))
 
     @property
     def is_unpaid(self) -> bool:

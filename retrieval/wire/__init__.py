@@ -153,7 +153,8 @@ Payments
 ========
 
 The client pays as soon as ``pay_interval`` bytes are verified and unpaid, when the selection is complete, before Cancel, and
-``PAY_AFTER_S`` after the first block that is verified and unpaid, so that a slow link never waits for an interval.
+``PAY_AFTER_S`` after the first block that is verified and unpaid, so that a slow link never waits for an interval. As what a deal has
+paid opens the window, the client may wait for a quarter of it, shared among its open deals, where that is more.
 
 A Payment is one voucher and the receipts it pays for, at most one a deal; receipts alone where the price is zero. It is taken whole or
 not at all. The provider checks:

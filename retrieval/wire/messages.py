@@ -205,7 +205,7 @@ class Quote:
     window_max: int = wire(15, uint(WINDOW_BYTES_MAX, least=1))
     """Bytes that may ever be unpaid."""
     pay_interval: int = wire(16, uint(WINDOW_BYTES_MAX, least=1))
-    """Verified unpaid bytes that call for a payment."""
+    """Verified unpaid bytes that call for a payment, until paid bytes have opened the window to more than four times as much."""
     lifetime_s: int = wire(17, _seconds)
     settlement: Settlement | None = wire(18, nested(Settlement), optional=True)
     """None where the deal is free."""

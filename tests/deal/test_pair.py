@@ -247,6 +247,23 @@ def test_whatever_breaks_the_content_arrives_and_is_paid_for_once(size: int, win
     check_books(pair)
 
 
+def test_payments_come_less_often_as_what_was_paid_opens_the_window() -> None:
+    window, block = 256 * KIB, 64 * KIB
+    pair = Pair(window_first=window, prices=Prices(price_per_gib=1_000_000, block_size_max=block))
+    pair.run()
+    pair.present()
+    purchase = pair.accept(pair.query(add(pair, 6 * MIB).cid))
+    pair.run()
+    taken = [event for event in pair.provider.events if isinstance(event, PaymentTaken)]
+    sizes = [event.n_bytes for event in taken[:-1]]
+    assert purchase.paid.n_bytes == sum(event.n_bytes for event in taken)
+    assert sizes[0] < 2 * block  # a quarter of the first window, in whole blocks
+    for event in taken:
+        before = event.receipted_bytes - event.n_bytes
+        assert event.n_bytes <= max(window, before // 2) // 4 + block, "never more than a quarter of the window, in whole blocks"
+    assert sizes[-1] >= 6 * block
+
+
 def test_events_tell_what_was_paid_and_when_it_was_over() -> None:
     pair = Pair(window_first=1 * MIB)
     root = add(pair, 3 * MIB)
