@@ -11,7 +11,7 @@ import socket
 import struct
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Final
 
 from benchmarks.pair import Unavailable
@@ -26,11 +26,12 @@ def open_room() -> Iterator[list[str]]:
     """The words to put before a command so that it runs inside. Raises ``Unavailable``."""
     if shutil.which("unshare") is None or shutil.which("nsenter") is None:
         raise Unavailable("`unshare` and `nsenter` are not here to keep it on loopback")
-    try:
-        with start_worker("benchmarks.room", within=["unshare", "--user", "--map-root-user", "--net", "--"]) as keeper:
-            yield ["nsenter", "--target", str(keeper.pid), "--user", "--net", "--preserve-credentials", "--"]
-    except WorkerFailed as failure:
-        raise Unavailable(f"no network namespace can be made to keep it on loopback: {failure}") from failure
+    with ExitStack() as opened:
+        try:
+            keeper = opened.enter_context(start_worker("benchmarks.room", within=["unshare", "--user", "--map-root-user", "--net", "--"]))
+        except WorkerFailed as failure:
+            raise Unavailable(f"no network namespace can be made to keep it on loopback: {failure}") from failure
+        yield ["nsenter", "--target", str(keeper.pid), "--user", "--net", "--preserve-credentials", "--"]
 
 
 def main() -> int:
