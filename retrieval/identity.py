@@ -1,25 +1,24 @@
 """Who signs: the Ed25519 key of a peer and the secp256k1 key of an EVM account.
 
-This is the only door to ``nacl``, ``coincurve`` and keccak-256. Their exceptions do not pass it, and no key shows its secret unless it
+This is the only door to ``nacl``, ``coincurve`` and ``sha3``. Their exceptions do not pass it, and no key shows its secret unless it
 is asked for by name. The libraries of the EVM world are loaded on first use, because a node that sells nothing never needs them.
 """
 
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable
-from functools import cache, lru_cache
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final, NewType
 
 from nacl.bindings import crypto_sign_open
 from nacl.exceptions import BadSignatureError
 from nacl.signing import SigningKey
+from sha3 import keccak_256
 
 from retrieval.errors import ErrorCode, LocalProtocolError, RemoteProtocolError
 
 if TYPE_CHECKING:
     from coincurve import PrivateKey
-    from Crypto.Hash.keccak import Keccak_Hash
 
 PeerId = NewType("PeerId", bytes)
 """A libp2p peer id: the identity multihash of the protobuf-encoded public key (libp2p specs, ``peer-ids``)."""
@@ -195,7 +194,7 @@ def recover_address(digest: bytes, signature: bytes) -> EvmAddress:
 
 def keccak256(message: bytes) -> bytes:
     """Keccak-256 as the EVM has it, which is SHA3-256 before NIST changed the padding."""
-    return bytes(_new_keccak()(digest_bits=256, data=message).digest())
+    return bytes(keccak_256(message).digest())
 
 
 def format_address(address: EvmAddress) -> str:
@@ -228,13 +227,6 @@ def assert_fast_signatures() -> None:
         raise LocalProtocolError(ErrorCode.SLOW_SIGNATURES, f"coincurve cannot be loaded ({error.name})") from error
     if not hasattr(lib, "secp256k1_ecdsa_recover"):
         raise LocalProtocolError(ErrorCode.SLOW_SIGNATURES, "coincurve's library cannot recover keys")
-
-
-@cache
-def _new_keccak() -> Callable[..., Keccak_Hash]:
-    from Crypto.Hash import keccak  # 35 ms to import
-
-    return keccak.new
 
 
 _HEX_DIGITS: Final = frozenset("0123456789abcdefABCDEF")

@@ -45,7 +45,6 @@ DEVCHAIN: Final = "retrieval.devchain"
 """May import anything, and is imported by nobody."""
 
 DOORS: Final[dict[str, tuple[str, ...]]] = {
-    "Crypto": ("retrieval.identity",),
     "aiohttp": ("retrieval.transport.http", "retrieval_client.web", "retrieval_provider.web"),
     "blake3": ("retrieval.cid",),
     "click": ("retrieval.console", "retrieval_client", "retrieval_provider"),
@@ -62,6 +61,7 @@ DOORS: Final[dict[str, tuple[str, ...]]] = {
     "platformdirs": ("retrieval.home",),
     "requests": ("retrieval.payment.evm",),
     "rich": ("retrieval.console",),
+    "sha3": ("retrieval.identity",),
     "tomlkit": ("retrieval.settings",),
     "trio": ("retrieval.transport", "retrieval_client", "retrieval_provider"),
     "vyper": ("retrieval.payment.contracts.compile",),

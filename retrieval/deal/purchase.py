@@ -72,7 +72,8 @@ class Purchase:
     def pay_interval(self) -> int:
         """How many verified unpaid bytes call for a payment: what the quote says, or as the window grows the deal's share of a quarter.
 
-        The window is at least what this deal alone has paid for. A GiB in blocks of 1 MiB is paid for in 84 payments, where the quote alone would ask for 1,024.
+        The window is at least what this deal alone has opened. A GiB in blocks of 1 MiB is paid for in 84 payments, where the quote
+        alone would ask for 1,024.
         """
         window = terms.window_bytes(self.paid.n_bytes, window_first=self.quote.window_first, window_max=self.quote.window_max)
         n_deals = max(1, len(self.line.purchases))

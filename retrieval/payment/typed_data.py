@@ -51,7 +51,7 @@ class Domain:
 
 @cache
 def type_hash(type_string: str) -> bytes:
-    """Keccak-256 of a type as EIP-712 writes it. On first use and not on import, since keccak takes long to load."""
+    """Keccak-256 of a type as EIP-712 writes it. Types are constants of this program."""
     return keccak256(type_string.encode())
 
 
