@@ -7,11 +7,11 @@ so that nobody takes bytes of one place for those of another; of a file read who
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Final
+from typing import Final, NamedTuple, TypeVar
 
-from retrieval.cid import DAG_PB, Cid
+from retrieval.cid import DAG_PB, RAW, Cid
 from retrieval.dag import pb, unixfs
-from retrieval.dag.block import Loader, codec_of
+from retrieval.dag.block import BlockKind, Loader, codec_of, kind_of
 from retrieval.dag.directory import LoadBlock
 from retrieval.dag.filenode import FileNode, file_node, read_file_node
 from retrieval.dag.links import Extent
@@ -20,7 +20,26 @@ from retrieval.dag.unixfs import NodeType
 from retrieval.errors import ErrorCode, RemoteProtocolError
 from retrieval.store.blocks import BlockStore
 
+Bytes = TypeVar("Bytes", bytes, memoryview)
+
 FILE_DEPTH_MAX: Final = 64  # nodes from a file's root to its leaves; a balanced file of 1 TiB needs 3, a trickle one about 20
+
+
+class RawPart(NamedTuple):
+    """Wanted bytes of a raw block that nobody has loaded yet. (A tuple: one is made for each leaf of a file.)"""
+
+    cid: Cid
+    start: int = 0
+    stop: int | None = None
+    """None is the end of the block."""
+    block_size: int | None = None
+    """What the nodes above claim of the whole block; None where nobody has to be believed."""
+
+    def cut(self, block: Bytes) -> Bytes:
+        """The wanted bytes out of the block. Raises ``RemoteProtocolError(malformed_block)`` when it has another size than claimed."""
+        if self.block_size is not None and len(block) != self.block_size:
+            raise malformed(f"a file's node claims {len(block)} bytes, the one above it {self.block_size}")
+        return block[self.start : self.stop]
 
 
 def read_range(store: BlockStore, cid: Cid, start: int = 0, stop: int | None = None) -> Iterator[bytes]:
@@ -51,38 +70,53 @@ def read_root(cid: Cid, block: bytes) -> FileNode:
 
 def chunks(load: LoadBlock, root: FileNode, start: int = 0, stop: int | None = None) -> Iterator[bytes]:
     """As ``read_range``, of a root that was read before."""
+    wanted_bytes = max(0, min(root.size if stop is None else stop, root.size) - start)
+    n_bytes = 0
+    for piece in pieces(load, root, start, stop):
+        chunk = piece.cut(load(piece.cid)) if isinstance(piece, RawPart) else piece
+        n_bytes += len(chunk)
+        if n_bytes > wanted_bytes:
+            raise malformed(f"a file is longer than the {root.size} bytes it claims")
+        if chunk:
+            yield chunk
+    if n_bytes != wanted_bytes:
+        raise malformed(f"a file has {n_bytes} bytes and claims {wanted_bytes}")
+
+
+def pieces(load: LoadBlock, root: FileNode, start: int = 0, stop: int | None = None) -> Iterator[bytes | RawPart]:
+    """What ``chunks`` reads, with its raw blocks left where they are.
+
+    Whoever takes a file from here compares what it comes to with what the root claims.
+    """
     assert start >= 0
     stop = root.size if stop is None else min(stop, root.size)
     if start == 0 and stop == root.size:
-        return _read(load, root, None)
-    return _read(load, root, Extent(start, stop - start)) if start < stop else iter(())
+        yield from _pieces(load, root, None)
+    elif start < stop:
+        yield from _pieces(load, root, Extent(start, stop - start))
 
 
-def _read(load: LoadBlock, root: FileNode, part: Extent | None) -> Iterator[bytes]:
+def _pieces(load: LoadBlock, root: FileNode, part: Extent | None) -> Iterator[bytes | RawPart]:
     """A node's own bytes first, then those of its links in order. ``part`` is None for all of it."""
-    size = root.size if part is None else part.size
     node, extent = root, None if part is None else Extent(0, root.size)
     open_links: list[Iterator[tuple[Cid, Extent | None]]] = []
-    n_bytes = 0
     while True:
-        own_bytes = node.own_bytes if part is None else _overlap(node.own_bytes, extent, part)
-        n_bytes += len(own_bytes)
-        if n_bytes > size:
-            raise malformed(f"a file is longer than the {root.size} bytes it claims")
-        if own_bytes:
+        if own_bytes := _overlap(node.own_bytes, extent, part):
             yield own_bytes
-        if len(open_links) == FILE_DEPTH_MAX:
-            raise RemoteProtocolError(ErrorCode.DAG_TOO_LARGE, f"a file is deeper than {FILE_DEPTH_MAX} nodes")
         open_links.append(_below(node, extent, part))
-        following = _next(open_links)
-        if following is None:
-            break
-        cid, extent = following
+        while True:
+            following = _next(open_links)
+            if following is None:
+                return
+            if len(open_links) == FILE_DEPTH_MAX:
+                raise RemoteProtocolError(ErrorCode.DAG_TOO_LARGE, f"a file is deeper than {FILE_DEPTH_MAX} nodes")
+            cid, extent = following
+            if kind_of(cid) is not BlockKind.LEAF or codec_of(cid) != RAW:
+                break
+            yield _raw_part(cid, extent, part)
         node = read_file_node(cid, load(cid))
         if extent is not None and node.size != extent.size:
             raise malformed(f"a file's node claims {node.size} bytes, the one above it {extent.size}")
-    if n_bytes != size:
-        raise malformed(f"a file has {n_bytes} bytes and claims {size}")
 
 
 def _below(node: FileNode, extent: Extent | None, part: Extent | None) -> Iterator[tuple[Cid, Extent | None]]:
@@ -92,10 +126,17 @@ def _below(node: FileNode, extent: Extent | None, part: Extent | None) -> Iterat
     return ((link.cid, below) for link, below in node.extents(extent.start) if below.overlaps(part))
 
 
-def _overlap(own_bytes: bytes, extent: Extent | None, part: Extent) -> bytes:
+def _overlap(own_bytes: bytes, extent: Extent | None, part: Extent | None) -> bytes:
     """The wanted ones of a node's own bytes, which stand at the beginning of its extent."""
-    assert extent is not None
+    if extent is None or part is None:
+        return own_bytes
     return own_bytes[max(0, part.start - extent.start) : max(0, part.stop - extent.start)]
+
+
+def _raw_part(cid: Cid, extent: Extent | None, part: Extent | None) -> RawPart:
+    if extent is None or part is None:
+        return RawPart(cid)
+    return RawPart(cid, max(0, part.start - extent.start), min(extent.size, part.stop - extent.start), extent.size)
 
 
 def _next(open_links: list[Iterator[tuple[Cid, Extent | None]]]) -> tuple[Cid, Extent | None] | None:

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from retrieval.cid import DAG_CBOR, DAG_PB, RAW, Cid, cid_of
 from retrieval.dag import block, unixfs
-from retrieval.dag.reader import FILE_DEPTH_MAX, read_range
+from retrieval.dag.block import Loader
+from retrieval.dag.reader import FILE_DEPTH_MAX, RawPart, pieces, read_range, read_root
 from retrieval.dag.unixfs import NodeType, UnixfsNode
 from retrieval.errors import ErrorCode, LocalProtocolError, RetrievalError
 from retrieval.store.blocks import MemoryBlockStore
@@ -54,6 +55,17 @@ def test_a_file_is_read_as_it_is_asked_for() -> None:
     reading = read_range(store, tree.cid)
     assert next(reading) == b"ab"
     assert len(store.asked) == 2
+
+
+def test_raw_blocks_can_be_left_where_they_are() -> None:
+    tree = node((leaf(b"abcd", "raw"), leaf(b"ef", "file"), leaf(b"ghi", "raw")))
+    store = Remembering()
+    tree.put(store)
+    load = Loader(store)
+    first, own, last = pieces(load, read_root(tree.cid, load(tree.cid)), 1, 8)
+    raw = [child.cid for child in (tree.children[0], tree.children[2])]
+    assert (first, own, last) == (RawPart(raw[0], 1, 4, 4), b"ef", RawPart(raw[1], 0, 2, 3))
+    assert not set(raw) & set(store.asked)
 
 
 @pytest.mark.parametrize("codec", [RAW, DAG_CBOR, DAG_PB])
