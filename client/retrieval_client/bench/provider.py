@@ -104,14 +104,14 @@ class Provider:
                         watch.connected()
                         yield ProviderSession(self, conversation, storing)
         except RetrievalError as error:
-            await trio.to_thread.run_sync(self._give_up, of_others, error)
+            await trio.to_thread.run_sync(self._give_up, of_others, error, self.clock())
             raise
 
-    def _give_up(self, of_others: Set[bytes], error: RetrievalError) -> None:
+    def _give_up(self, of_others: Set[bytes], error: RetrievalError, now: float) -> None:
         """End what the session left open, and not the deals that a ``get`` may still take up."""
         for each in list(self.wallet.open_deals()):
             if each.deal_id not in of_others:
-                self.wallet.give_up(each, code=error.code, detail=error.detail, now=self.clock())
+                self.wallet.give_up(each, code=error.code, detail=error.detail, now=now)
 
 
 @asynccontextmanager

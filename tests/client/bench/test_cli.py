@@ -15,6 +15,7 @@ from typing import Any
 import gateway as small
 import pytest
 from chain_fixture import devchain  # noqa: F401 - a fixture
+from gate import Gate
 from retrieval_client.cli import cli
 from retrieval_provider.node import Node
 from shop import DOLLAR, PRICE_PER_GIB, Shop
@@ -28,6 +29,7 @@ from retrieval.home import Home
 from retrieval.payment.rate import Rate
 from retrieval.store.blocks import MemoryBlockStore, Root
 from retrieval.store.disk import DiskBlockStore
+from retrieval.transport.libp2p import parse_address
 from retrieval.units import MIB
 
 FILE_BYTES = 2 * MIB + 1
@@ -189,6 +191,19 @@ def test_a_provider_that_is_not_there_is_measured_as_such(client: Client, free: 
     measured = client("bench", gone, "--cid", free.cid, "--runs", "1", "--timeout", "1")
     assert (measured.status, measured.error["label"]) == (Exit.PEER, "dial_failed")
     assert measured.rows[0]["failed"] == {"dial_failed": 1}
+
+
+def test_a_fetch_that_stalls_is_counted_paid_for_what_came_and_leaves_no_deal_behind(funded: Client, market: Market) -> None:
+    port = parse_address(market.address).endpoint.port
+    with Gate(port) as gate:
+        gate.hold_after(MIB + MIB // 2)
+        address = market.address.replace(f"/tcp/{port}/", f"/tcp/{gate.port}/")
+        measured = funded("bench", address, "--cid", market.cid, "--runs", "1", "--timeout", "1")
+    assert (measured.status, measured.error["label"]) == (Exit.RESUMABLE, "transfer_stalled"), measured.err
+    assert measured.rows[0]["failed"] == {"transfer_stalled": 1}
+    assert [deal["outcome"] for deal in funded("statement").rows[0]["deals"]] == ["failed"]
+    assert funded("journal", "check").rows[0]["deals_open"] == 0
+    assert funded("bench", market.address, "--cid", market.cid, "--runs", "1").status == Exit.OK
 
 
 @pytest.fixture
