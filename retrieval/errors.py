@@ -61,6 +61,10 @@ class ErrorCode(IntEnum):
     UNSUPPORTED_KEY = 108
     HELLO_TIMEOUT = 109
     DIAL_FAILED = 110
+    MALFORMED_REQUEST = 111
+    REQUEST_TOO_LARGE = 112
+    UNKNOWN_ROUTE = 113
+    UNSUPPORTED_METHOD = 114
     # 2xx lookup
     NOT_FOUND = 201
     PATH_NOT_FOUND = 202
@@ -71,6 +75,10 @@ class ErrorCode(IntEnum):
     INVALID_CURSOR = 207
     INVALID_PATH = 208
     INVALID_RANGE = 209
+    UNSUPPORTED_FORMAT = 210
+    RANGE_NOT_SATISFIABLE = 211
+    NOT_CACHED = 212
+    INSIDE_DOCUMENT = 213
     # 3xx quote and budget
     QUOTE_EXPIRED = 301
     QUOTE_UNKNOWN = 302
@@ -199,6 +207,10 @@ REGISTRY: Final[dict[ErrorCode, ErrorRow]] = {
     _C.UNSUPPORTED_KEY:      ErrorRow("the peer's identity is not an Ed25519 key", "only Ed25519 identities may buy or sell", _NETWORK, _ELSEWHERE, 400, Exit.PEER),
     _C.HELLO_TIMEOUT:        ErrorRow("the peer did not say hello in time", "check the address, then try again", _NETWORK, _LATER, 504, Exit.PEER),
     _C.DIAL_FAILED:          ErrorRow("the peer could not be reached", "check that the provider runs and that the address is right", _NETWORK, _LATER, 502, Exit.PEER),
+    _C.MALFORMED_REQUEST:    ErrorRow("the HTTP request cannot be understood", "mend the header or query parameter that is named", _CLIENT, _NO, 400, Exit.PEER),
+    _C.REQUEST_TOO_LARGE:    ErrorRow("the HTTP request is above the limits", "shorten its address and headers, and send no body", _CLIENT, _NO, 431, Exit.PEER),
+    _C.UNKNOWN_ROUTE:        ErrorRow("nothing is served at this address", "content is at /ipfs/CID, providers of it at /routing/v1/providers/CID", _CLIENT, _NO, 404, Exit.PEER),
+    _C.UNSUPPORTED_METHOD:   ErrorRow("this address does not answer that method", "use GET or HEAD", _CLIENT, _NO, 405, Exit.PEER),
 
     _C.NOT_FOUND:            ErrorRow("the provider does not have this CID", "ask another provider, or have it added", _PROVIDER, _ELSEWHERE, 404, Exit.NOT_FOUND),
     _C.PATH_NOT_FOUND:       ErrorRow("the path does not exist below this CID", "check the path; `get` of the directory shows its names", _CLIENT, _NO, 404, Exit.NOT_FOUND),
@@ -209,6 +221,10 @@ REGISTRY: Final[dict[ErrorCode, ErrorRow]] = {
     _C.INVALID_CURSOR:       ErrorRow("the resume position does not fit this deal", "ask for a new quote", _CLIENT, _NO, 400, Exit.PEER),
     _C.INVALID_PATH:         ErrorRow("this is not a usable path", "a path is names joined by '/', without '..'", _CLIENT, _NO, 400, Exit.USAGE),
     _C.INVALID_RANGE:        ErrorRow("this is not a usable range of bytes", "write ranges like '0:1023', '4096:*' or '-1024:*'", _CLIENT, _NO, 400, Exit.USAGE),
+    _C.UNSUPPORTED_FORMAT:   ErrorRow("the content cannot be had in this format", "ask for the block with ?format=raw, or for its DAG with ?format=car", _CLIENT, _NO, 406, Exit.USAGE),
+    _C.RANGE_NOT_SATISFIABLE: ErrorRow("no byte of the range lies inside the content", "ask for a range that begins before the content ends", _CLIENT, _NO, 416, Exit.USAGE),
+    _C.NOT_CACHED:           ErrorRow("the content is not here, and only what is here was asked for", "ask again without only-if-cached, or elsewhere", _PROVIDER, _ELSEWHERE, 412, Exit.NOT_FOUND),
+    _C.INSIDE_DOCUMENT:      ErrorRow("the path leads to a value inside a document", "ask for the document that holds it, and read the value there", _CLIENT, _NO, 501, Exit.USAGE),
 
     _C.QUOTE_EXPIRED:        ErrorRow("the quote has expired", "ask for a new quote", _CLIENT, _LATER, 410, Exit.PEER),
     _C.QUOTE_UNKNOWN:        ErrorRow("the provider does not know this quote", "ask for a new quote", _CLIENT, _LATER, 404, Exit.PEER),
