@@ -1,9 +1,9 @@
 """Install into the environment whose Python runs this: ``install.py packages EXTRA``, then ``install.py project``.
 
-One rule: the same steps work with and without a C compiler. A plain ``pip install -e '.[dev]'`` does not, because libp2p 0.8.1 asks
-for exactly fastecdsa 2.3.2, which exists only as source and needs a compiler and the GMP headers. libp2p uses it for secio alone,
-which we never speak but cannot avoid importing; fastecdsa 4 keeps the names it imports and comes as wheels. So libp2p goes in
-without its dependencies, and they follow with that one line exchanged.
+One rule: the same steps work with and without a C compiler. A plain ``pip install -e '.[test]'`` does not, because py-libp2p 0.8.1,
+which tests and benchmarks run beside ours, asks for exactly fastecdsa 2.3.2, which exists only as source and needs a compiler and the
+GMP headers. py-libp2p uses it for secio alone, which nobody here speaks but which cannot be left out; fastecdsa 4 keeps the names it
+imports and comes as wheels. So py-libp2p goes in without its dependencies, and they follow with that one line exchanged.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ def install_packages(extra: str) -> None:
     """Install everything pyproject.toml lists for building, running and ``extra``."""
     pyproject = tomllib.loads((ROOT / "pyproject.toml").read_text())
     wanted = [*pyproject["build-system"]["requires"], *pyproject["project"]["dependencies"], *_lines_of_extra(pyproject["project"], extra)]
-    libp2p = next(line for line in wanted if _name(line) == "libp2p")
     say(f"installing the packages for `{extra}` (a minute or two the first time)")
-    pip("--no-deps", libp2p)
-    wanted.remove(libp2p)
-    wanted += [line for line in importlib.metadata.requires("libp2p") or () if _name(line) != "fastecdsa"]
+    for libp2p in [line for line in wanted if _name(line) == "libp2p"]:
+        pip("--no-deps", libp2p)
+        wanted.remove(libp2p)
+        wanted += [line for line in importlib.metadata.requires("libp2p") or () if _name(line) != "fastecdsa"] + [FASTECDSA]
     requirements = Path(sys.prefix, "requirements.txt")
-    requirements.write_text("\n".join([*wanted, FASTECDSA]))
+    requirements.write_text("\n".join(wanted))
     pip("--prefer-binary", "--requirement", str(requirements))
 
 

@@ -1,4 +1,4 @@
-"""Trio: streams to other peers over libp2p. The only door to py-libp2p and multiaddr; loading it takes most of a second."""
+"""Trio: streams to other peers over libp2p: TCP, Noise, Yamux. The only door to multiaddr and to the ciphers of ``cryptography``."""
 
 from .address import PeerAddress, address_prefix, parse_address, parse_listen
 from .host import PROTOCOL_ID, Host, open_host

@@ -16,7 +16,7 @@ from retrieval.transport.source import Range
 from retrieval.units import KIB
 
 from .ciphers import LENGTH_BYTES, MESSAGE_BYTES_MAX, PLAINTEXT_BYTES_MAX, Buffer, Cipher, sealed_bytes_max
-from .failure import closed, library_errors
+from .failure import closed, connection_errors
 from .handshake import Session
 
 READ_MAX: Final = 512 * KIB  # bytes read from a socket at once; they are opened while they are in a core's second-level cache
@@ -70,14 +70,14 @@ class SecureChannel:
             sealed, size = self._seal(parts, buffer)
         else:
             sealed, size = await trio.to_thread.run_sync(self._seal, parts, buffer, limiter=_sealing_at_once)
-        with library_errors():
+        with connection_errors():
             unsent, self._unsent = self._unsent, b""
             await self._socket.send_all(b"".join((unsent, memoryview(sealed)[:size])) if unsent else memoryview(sealed)[:size])
         if len(_spare_buffers) < SPARE_BUFFERS_MAX:
             _spare_buffers.append(sealed)
 
     async def send_eof(self) -> None:
-        with library_errors():
+        with connection_errors():
             await self._socket.send_eof()
 
     def before_receiving(self, confirm: Callable[[SecureChannel], Awaitable[None]]) -> None:
@@ -115,7 +115,7 @@ class SecureChannel:
         rest = self._end - self._start
         self._received[:rest] = self._received[self._start : self._end]
         self._start, self._end = 0, rest
-        with library_errors():
+        with connection_errors():
             n_more = await self._socket.socket.recv_into(self._received[rest:])
         if not n_more:
             raise closed()

@@ -7,20 +7,16 @@ from contextlib import contextmanager
 
 import trio
 
-from retrieval.errors import ErrorCode, RemoteProtocolError, RetrievalError
+from retrieval.errors import ErrorCode, RemoteProtocolError
 
 
 @contextmanager
-def library_errors() -> Iterator[None]:
-    """Turn whatever comes out of a connection, and of the parsers of py-libp2p and its dependencies, into one family of errors."""
+def connection_errors() -> Iterator[None]:
+    """Turn whatever comes out of a socket into ``RemoteProtocolError(transfer_truncated)``."""
     try:
         yield
-    except RetrievalError:
-        raise
     except (OSError, trio.BrokenResourceError, trio.ClosedResourceError) as error:
         raise RemoteProtocolError(ErrorCode.TRANSFER_TRUNCATED, "the connection broke") from error
-    except Exception as error:  # hostile bytes surface as protobuf, Noise, Unicode, value and library errors
-        raise RemoteProtocolError(ErrorCode.TRANSFER_TRUNCATED, f"the peer does not follow libp2p ({type(error).__name__})") from error
 
 
 def closed() -> RemoteProtocolError:

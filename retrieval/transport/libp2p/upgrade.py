@@ -15,7 +15,7 @@ from retrieval.identity import PeerId
 
 from .channel import SecureChannel
 from .ciphers import LENGTH_BYTES
-from .failure import closed, library_errors
+from .failure import closed, connection_errors
 from .handshake import Credentials, DialerHandshake, ListenerHandshake
 from .negotiation import answer, confirm, proposal
 
@@ -36,7 +36,7 @@ class Identity:
         Raises ``RemoteProtocolError``: ``dial_failed`` when another peer answers, ``transfer_truncated`` for all else. That the peer
         does not speak Yamux is raised by the channel, when its first bytes are read.
         """
-        with library_errors():
+        with connection_errors():
             handshake, talk = DialerHandshake(self._credentials, expected), _Talk(socket)
             await talk.send_all(proposal(NOISE_PROTOCOL_ID) + _framed(handshake.begin()))
             await confirm(talk, NOISE_PROTOCOL_ID)
@@ -52,7 +52,7 @@ class Identity:
 
         Raises ``RemoteProtocolError``: ``unsupported_key`` unless it is an Ed25519 peer, ``transfer_truncated`` for all else.
         """
-        with library_errors():
+        with connection_errors():
             handshake, talk = ListenerHandshake(self._credentials), _Talk(socket)
             await answer(talk, NOISE_PROTOCOL_ID)
             await talk.send_all(_framed(handshake.answer(await talk.receive_message())))
