@@ -2,6 +2,7 @@
 #   PYTHON=/path/to/python3   the interpreter .venv is created with (3.11 to 3.13)
 #   FILE=path                 the file or directory that `make demo` sells
 #   TESTS=path                the tests that `make test` runs instead of all
+#   SECONDS=60                how long `make fuzz` spends on each target
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
@@ -11,6 +12,7 @@ export PYTHON FILE
 BIN := .venv/bin
 BUILD_INPUTS := setup.py pyproject.toml $(wildcard retrieval/_native/*.c retrieval/_native/core/*.[ch])
 SANITIZED := build/sanitized
+SECONDS := 60
 
 TESTS ?= tests
 PYTEST := $(BIN)/pytest -n 2 --dist loadfile
@@ -54,6 +56,10 @@ sanitize: .venv/.test  ## Run the tests with the C extension under ASan and UBSa
 	ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1 PYTHONMALLOC=malloc PYCRYPTODOME_DISABLE_DEEPBIND=1 \
 	PYTHONPATH=$(SANITIZED)/lib RETRIEVAL_NATIVE=require $(PYTEST) $(SECOND_RUN) $(TESTS)
 
+.PHONY: fuzz
+fuzz: .venv/.fuzz .venv/.project  ## Look for inputs that break a parser, in C and in Python, for SECONDS each
+	$(BIN)/python tests/fuzz/run.py --seconds $(SECONDS)
+
 .PHONY: interop-env
 interop-env: .venv/.test .venv/.project  ## Build the stock peers that `make test` meets where they are: js-libp2p, go-libp2p, Kubo
 	$(BIN)/python tests/stock_peers.py
@@ -81,6 +87,10 @@ $(BIN)/python:
 .venv/.test: pyproject.toml .ci/install.py | $(BIN)/python
 	@$(BIN)/python .ci/install.py packages test
 	@touch $@ .venv/.demo
+
+.venv/.fuzz: pyproject.toml .ci/install.py | $(BIN)/python
+	@$(BIN)/python .ci/install.py packages fuzz
+	@touch $@ .venv/.demo .venv/.test
 
 .venv/.bench: pyproject.toml .ci/install.py benchmarks/peers/kubo_bitswap.py | $(BIN)/python
 	@$(BIN)/python .ci/install.py packages bench
