@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Final
 
@@ -75,10 +75,12 @@ class Entry:
     prev_hash: bytes
     record: Record
     hash: bytes
+    sealed: bytes = field(repr=False, compare=False)
+    """What the hash is over, but for the sequence: all of the above as bytes."""
 
     def encode(self) -> bytes:
         """The bytes a storage keeps under the entry's sequence."""
-        return _sealed(self.time_ms, self.prev_hash, self.record) + self.hash
+        return self.sealed + self.hash
 
 
 def chain(record: Record, *, sequence: int, time_ms: int, prev_hash: bytes) -> Entry:
@@ -87,7 +89,7 @@ def chain(record: Record, *, sequence: int, time_ms: int, prev_hash: bytes) -> E
     assert 0 <= time_ms <= TIME_MS_MAX
     assert len(prev_hash) == HASH_SIZE
     sealed = _sealed(time_ms, prev_hash, record)
-    return Entry(sequence=sequence, time_ms=time_ms, prev_hash=prev_hash, record=record, hash=_hash(sequence, sealed))
+    return Entry(sequence=sequence, time_ms=time_ms, prev_hash=prev_hash, record=record, hash=_hash(sequence, sealed), sealed=sealed)
 
 
 def decode_entry(sequence: int, encoded: bytes) -> Entry:
@@ -107,7 +109,7 @@ def decode_entry(sequence: int, encoded: bytes) -> Entry:
     if kind not in _KNOWN_KINDS:
         raise broken(sequence, f"has kind {kind}, which this program does not know; was it written by a newer one?")
     record = Record(kind=RecordKind(kind), subject=sealed[_FIXED.size : _FIXED.size + subject_size], body=sealed[body_at:])
-    return Entry(sequence=sequence, time_ms=time_ms, prev_hash=prev_hash, record=record, hash=stored_hash)
+    return Entry(sequence=sequence, time_ms=time_ms, prev_hash=prev_hash, record=record, hash=stored_hash, sealed=sealed)
 
 
 def broken(sequence: int, why: str) -> LocalProtocolError:

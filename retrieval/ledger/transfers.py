@@ -16,7 +16,6 @@ import hashlib
 from collections.abc import Set
 from dataclasses import dataclass
 from enum import Enum, IntEnum
-from functools import lru_cache
 from typing import Final, NamedTuple
 
 from retrieval.errors import ErrorCode, LocalProtocolError
@@ -27,8 +26,6 @@ from retrieval.wire.shape import dump_amount
 
 ID_SIZE: Final = 16
 ACCOUNT_SIZE_MAX: Final = 128  # bytes of ASCII; a channel id in hex, with its class before it, needs 80
-
-RESERVATIONS_CACHED: Final = 1024  # transfers kept decoded: a reservation is read again when it is resolved, by the next payment
 
 ACCOUNTS: Final = "accounts/1"
 TRANSFERS: Final = "transfers/1"
@@ -232,7 +229,6 @@ def encode_transfer(transfer: Transfer) -> bytes:
     return cbor.encode(fields)
 
 
-@lru_cache(maxsize=RESERVATIONS_CACHED)
 def decode_transfer(body: bytes) -> Transfer:
     """Read what ``encode_transfer`` wrote; the journal's hashes vouch for the bytes."""
     fields = cbor.decode(body)
