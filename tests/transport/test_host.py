@@ -157,6 +157,7 @@ async def test_a_slow_reader_blocks_the_sender_within_its_window() -> None:
 
     async with pair_of_hosts(flood) as pair:
         stream = await pair.client.dial(pair.address)
+        await stream.receive_some(1)  # it has begun
         before = -1
         while n_accepted != before:  # until the sender has stood still over a whole beat
             before = n_accepted
