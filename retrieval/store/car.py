@@ -76,14 +76,24 @@ def import_car(store: BlockStore, stream: BinaryIO) -> tuple[Cid, ...]:
 
 def write_car(stream: BinaryIO, roots: Iterable[Cid], blocks: Iterable[tuple[Cid, bytes]]) -> int:
     """Write a CARv1 of blocks in the order given; returns how many there were."""
-    header = _encode_header(tuple(roots))
-    stream.write(_native.encode_uvarint(len(header)) + header)
+    stream.write(car_head(tuple(roots)))
     n_blocks = 0
     for cid, payload in blocks:
-        stream.write(_native.encode_uvarint(len(cid) + len(payload)) + cid)
+        stream.write(section_head(cid, len(payload)))
         stream.write(payload)
         n_blocks += 1
     return n_blocks
+
+
+def car_head(roots: tuple[Cid, ...]) -> bytes:
+    """What stands before the first section of a CARv1."""
+    header = _encode_header(roots)
+    return _native.encode_uvarint(len(header)) + header
+
+
+def section_head(cid: Cid, payload_size: int) -> bytes:
+    """What stands before the payload of a block."""
+    return _native.encode_uvarint(len(cid) + payload_size) + cid
 
 
 class _Source:
