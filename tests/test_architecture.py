@@ -24,7 +24,7 @@ ROWS: Final = (
     ("retrieval._native",),
     ("retrieval.errors",),
     ("retrieval.cid", "retrieval.identity", "retrieval.memory", "retrieval.units"),
-    ("retrieval.wire",),
+    ("retrieval.staging", "retrieval.wire"),
     ("retrieval.store",),
     ("retrieval.dag", "retrieval.ledger", "retrieval.payment"),
     ("retrieval.deal",),

@@ -28,6 +28,7 @@ from retrieval.dag.protobuf import malformed
 from retrieval.dag.reader import chunks
 from retrieval.dag.unixfs import SYMLINK_TARGET_SIZE_MAX, NodeType, UnixfsNode
 from retrieval.errors import ErrorCode, LocalProtocolError, RemoteProtocolError
+from retrieval.staging import DIRECT_BYTES_MIN, Staging, open_direct
 from retrieval.store.blocks import BlockStore
 
 EXPORT_BYTES_MAX: Final = 1 << 42
@@ -95,6 +96,7 @@ class _Export:
         self.file_bytes = 0
         self._load = Loader(store)
         self._bytes_max = bytes_max
+        self._staging = Staging()
 
     def write(self, place: Path, root: Cid) -> None:
         """Write ``root`` as ``content`` into the empty directory ``place``, synced."""
@@ -121,15 +123,24 @@ class _Export:
         with _creating(name):
             fd = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o666, dir_fd=parent_fd)
         with open(fd, "wb") as file:
-            for chunk in chunks(self._load, root):
-                self.file_bytes += len(chunk)
-                if self.file_bytes > self._bytes_max:
-                    raise RemoteProtocolError(ErrorCode.DAG_TOO_LARGE, f"more than {self._bytes_max} bytes of files")
-                file.write(chunk)
+            direct = open_direct(fd) if root.size >= DIRECT_BYTES_MIN else None
+            if direct is None:
+                file.writelines(self._counted(chunks(self._load, root)))
+            else:
+                with direct:
+                    self._staging.write(fd, direct.fileno(), self._counted(chunks(self._load, root)), 0)
+                os.ftruncate(fd, root.size)  # behind it is padding
             if synced:
                 file.flush()
                 os.fsync(fd)
         self.n_files += 1
+
+    def _counted(self, content: Iterator[bytes]) -> Iterator[bytes]:
+        for chunk in content:
+            self.file_bytes += len(chunk)
+            if self.file_bytes > self._bytes_max:
+                raise RemoteProtocolError(ErrorCode.DAG_TOO_LARGE, f"more than {self._bytes_max} bytes of files")
+            yield chunk
 
     def _write_directory(self, parent_fd: int, name: bytes, node: PBNode, content: UnixfsNode, depth: int) -> None:
         if depth == DIRECTORY_DEPTH_MAX:

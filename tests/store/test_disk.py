@@ -22,11 +22,10 @@ from script import CHILD_TIMEOUT_S, run_script
 
 from retrieval.cid import RAW, Cid, cid_of
 from retrieval.errors import ErrorCode, LocalProtocolError
+from retrieval.staging import ALIGNMENT, DIRECT_BYTES_MIN, STAGING_BYTES
 from retrieval.store.blocks import Root
 from retrieval.store.disk import DiskBlockStore
-from retrieval.store.disk.staging import ALIGNMENT, STAGING_BYTES
-from retrieval.store.disk.store import Limits
-from retrieval.store.disk.tail import DIRECT_BYTES_MIN
+from retrieval.store.disk.folder import Limits
 from retrieval.units import KIB, MIB
 
 BYTES_MAX: Final = 1 << 40

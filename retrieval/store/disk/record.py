@@ -14,7 +14,7 @@ from typing import Final, NamedTuple
 from retrieval import _native
 from retrieval._native import BlockStatus, Stop, block_rows, frame_rows
 from retrieval.cid import Cid, verify_blake3
-from retrieval.store.disk.staging import ALIGNMENT, align
+from retrieval.staging import ALIGNMENT, align
 from retrieval.wire.framing import block_head
 from retrieval.wire.messages import DEAL_ID_SIZE, DealId
 

@@ -10,21 +10,22 @@ import mmap
 import os
 import time
 from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from io import FileIO
 from pathlib import Path
 from threading import Lock
 from typing import Final
 
 from retrieval.errors import ErrorCode, LocalProtocolError
+from retrieval.staging import Staging, open_direct
 from retrieval.store.lmdb.failure import file_failure
 from retrieval.store.lmdb.index import Place
 
 SEGMENTS_OPEN_MAX: Final = 64
-"""Segments that are held open, each with two descriptors: well below the 1,024 that a process may have by default."""
+"""Segments that are held open, each with two or three descriptors: well below the 1,024 that a process may have by default."""
 GONE_CHECK_S: Final = 5.0
 """How often to look for segments that another process removed: held open, they keep their room on the disk."""
-
-_SUFFIX: Final = ".seg"
 
 
 class Segment:
@@ -34,6 +35,7 @@ class Segment:
         """Raises ``FileNotFoundError`` when it was removed, and ``OSError``."""
         self._path: Final = path
         self._file: Final = FileIO(path, "rb")
+        self._direct: FileIO | None = None
         self._map = memoryview(b"")
 
     def view(self, offset: int, size: int) -> memoryview:
@@ -41,6 +43,17 @@ class Segment:
         if offset + size > len(self._map):
             self._map = self._mapped(offset + size)
         return self._map[offset : offset + size]
+
+    def read(self, staging: Staging, offset: int, size: int) -> bytes:
+        """The same bytes, without leaving them in the page cache. Raises ``LocalProtocolError(store_broken)``, ``OSError``."""
+        if self._direct is None:
+            self._direct = open_direct(self._file.fileno())
+        if self._direct is None:
+            return bytes(self.view(offset, size))
+        payload = bytes(staging.read(self._direct.fileno(), offset, size))
+        if len(payload) < size:
+            raise self._broken(offset + size)
+        return payload
 
     @property
     def is_gone(self) -> bool:
@@ -50,29 +63,37 @@ class Segment:
     def _mapped(self, end: int) -> memoryview:
         size = os.fstat(self._file.fileno()).st_size
         if size < end:
-            raise LocalProtocolError(ErrorCode.STORE_BROKEN, f"{self._path.name} has {size} bytes, and a block in it ends at {end}")
+            raise self._broken(end)
         # The map before lives on for as long as somebody has a view of it.
-        return memoryview(mmap.mmap(self._file.fileno(), size, prot=mmap.PROT_READ)) if size else memoryview(b"")
+        return memoryview(mmap.mmap(self._file.fileno(), size, prot=mmap.PROT_READ))
+
+    def _broken(self, end: int) -> LocalProtocolError:
+        return LocalProtocolError(ErrorCode.STORE_BROKEN, f"{self._path.name} ends before a block in it does, at {end}")
 
 
 class OpenSegments:
-    """The segments of a folder that were read of late. Every call may be made from any thread."""
+    """The segments that were read of late. Every call may be made from any thread."""
 
-    def __init__(self, folder: Path) -> None:
-        self._folder: Final = folder
+    def __init__(self, path_of: Callable[[int], Path]) -> None:
+        self._path_of: Final = path_of
         self._turn: Final = Lock()
         self._segments: Final = OrderedDict[int, Segment]()
+        self._reading: Final = Lock()
+        self._staging: Staging | None = None
         self._looked_at = time.monotonic()
 
     def view(self, place: Place) -> memoryview:
         """The payload. Raises ``FileNotFoundError`` when its segment was removed, ``LocalProtocolError``: ``store_broken``,
         ``file_unreadable``."""
-        try:
+        with self._door(place):
             return self._segment(place.segment).view(place.offset, place.size)
-        except FileNotFoundError:
-            raise
-        except OSError as error:
-            raise file_failure(error, self._folder) from error
+
+    def read(self, place: Place) -> bytes:
+        """A large payload, past the page cache. Raises as ``view`` does."""
+        with self._door(place), self._reading:
+            if self._staging is None:
+                self._staging = Staging()
+            return self._segment(place.segment).read(self._staging, place.offset, place.size)
 
     def let_go(self, number: int) -> None:
         """Close a segment, once nobody has a view of it."""
@@ -84,13 +105,22 @@ class OpenSegments:
         with self._turn:
             self._segments.clear()
 
+    @contextmanager
+    def _door(self, place: Place) -> Iterator[None]:
+        try:
+            yield
+        except FileNotFoundError:
+            raise
+        except OSError as error:
+            raise file_failure(error, self._path_of(place.segment).parent) from error
+
     def _segment(self, number: int) -> Segment:
         with self._turn:
             if time.monotonic() >= self._looked_at + GONE_CHECK_S:
                 self._drop_gone()
             segment = self._segments.get(number)
             if segment is None:
-                segment = self._segments[number] = Segment(segment_path(self._folder, number))
+                segment = self._segments[number] = Segment(self._path_of(number))
                 if len(self._segments) > SEGMENTS_OPEN_MAX:
                     self._segments.popitem(last=False)
             else:
@@ -101,12 +131,3 @@ class OpenSegments:
         for number in [number for number, segment in self._segments.items() if segment.is_gone]:
             del self._segments[number]
         self._looked_at = time.monotonic()
-
-
-def segment_path(folder: Path, number: int) -> Path:
-    return folder / f"{number:08}{_SUFFIX}"
-
-
-def segment_numbers(folder: Path) -> list[int]:
-    """The segments that have a file, oldest first."""
-    return sorted(int(path.stem) for path in folder.glob(f"*{_SUFFIX}") if path.stem.isdecimal())

@@ -14,10 +14,8 @@ at ``sync`` and ``close``.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
 from typing import Final, TypeVar
@@ -25,59 +23,35 @@ from typing import Final, TypeVar
 from retrieval._native import Buffer
 from retrieval.cid import Cid
 from retrieval.errors import ErrorCode, LocalProtocolError
+from retrieval.staging import DIRECT_BYTES_MIN, Staging
 from retrieval.store.batch import BATCH_BLOCKS, BATCH_BYTES
 from retrieval.store.blocks import Root, use_views
+from retrieval.store.disk.folder import LIMITS, Limits, SegmentFolder
 from retrieval.store.disk.record import listed_records
-from retrieval.store.disk.segment import OpenSegments, Segment, segment_numbers, segment_path
-from retrieval.store.disk.staging import STAGING_BYTES, Staging
-from retrieval.store.disk.tail import Tail, lock_segment
-from retrieval.store.lmdb.folder import make_folder, sync_folder
-from retrieval.store.lmdb.index import BlockIndex, Place, SegmentRow
-from retrieval.units import GIB, MIB
+from retrieval.store.disk.segment import OpenSegments, Segment
+from retrieval.store.disk.tail import Tail
+from retrieval.store.lmdb.index import BlockIndex, Place
 from retrieval.wire.messages import BLOCK_SIZE_MAX
 
 T = TypeVar("T")
 
-TAKE_OVER_MAX: Final = 4  # segments that are looked at for room before a new one is begun
 LOOKUPS_MAX: Final = 4  # of a block that is moved whenever it is looked up
 
 _FOLDER_NAME: Final = "segments"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Limits:
-    """How much of each a store has."""
-
-    segment_bytes_max: int = GIB
-    """Where a segment is full. A TiB is then a thousand files, and what is copied together at once is half of this at most."""
-    waste_bytes_max: int = 64 * MIB
-    """Dead bytes that a segment may always hold; above, as many as live ones."""
-    unindexed_bytes_max: int = 64 * MIB
-    """Payload bytes that are put before they are entered: at 3 ms for a commit, a twentieth of the time it takes to write them. It bounds
-    what is verified after a kill, and by how much each process may pass ``bytes_max``."""
-    unindexed_blocks_max: int = 1 << 16
-    """Bounds the memory that they are remembered in, and the transaction that enters them."""
-
-    def is_mostly_dead(self, row: SegmentRow) -> bool:
-        """Whether a segment is worth copying together."""
-        return row.dead_bytes > max(self.waste_bytes_max, row.live_bytes)
-
-
-_LIMITS: Final = Limits()
-
-
 class DiskBlockStore:
     """``BlockStore`` of segments and an index. Every call is synchronous and may be made from any thread."""
 
-    def __init__(self, path: Path, *, bytes_max: int, readonly: bool = False, limits: Limits = _LIMITS) -> None:
+    def __init__(self, path: Path, *, bytes_max: int, readonly: bool = False, limits: Limits = LIMITS) -> None:
         """Open or make the store in folder ``path``. Opening for writing enters what dead writers left.
 
         Raises ``LocalProtocolError``: ``not_initialised`` when there is nothing to read, ``disk_full``, ``file_unreadable``,
         ``store_broken``.
         """
         self._index: Final = BlockIndex(path, readonly=readonly)
-        self._folder: Final = path / _FOLDER_NAME
-        self._segments: Final = OpenSegments(self._folder)
+        self._folder: Final = SegmentFolder(path / _FOLDER_NAME, self._index, limits)
+        self._segments: Final = OpenSegments(self._folder.path_of)
         self._bytes_max: Final = bytes_max
         self._readonly: Final = readonly
         self._limits: Final = limits
@@ -86,12 +60,13 @@ class DiskBlockStore:
         self._tail: Tail | None = None
         self._unindexed: dict[Cid, Place] = {}
         self._unindexed_bytes = 0
-        self._is_thinned = False
-        """Whether something was deleted, so that it may be worth copying a segment together."""
+        self._written: Final = set[int]()
+        """Segments that this object wrote to: past the page cache, so that their blocks are not in it."""
+        self._is_thinned = True
+        """Whether it may be worth copying a segment together: after a deletion, which may be one of a process that died."""
         try:
             if not readonly:
-                make_folder(self._folder)
-                self._recover()
+                self._folder.recover()
         except BaseException:
             self._index.close()
             raise
@@ -100,8 +75,11 @@ class DiskBlockStore:
 
     def get(self, cid: Cid) -> bytes | None:
         place = self._place(cid)
-        view = None if place is None else self._view(cid, place)
-        return None if view is None else bytes(view)
+        if place is None:
+            return None
+        if place.segment in self._written and place.size >= DIRECT_BYTES_MIN:
+            return self._look(cid, place, self._segments.read)
+        return self._look(cid, place, lambda place: bytes(self._segments.view(place)))
 
     def size(self, cid: Cid) -> int | None:
         place = self._place(cid)
@@ -109,7 +87,8 @@ class DiskBlockStore:
 
     def view_many(self, cids: Sequence[Cid], use: Callable[[Sequence[memoryview | None]], T]) -> T:
         places = self._places(cids)
-        return use_views([None if place is None else self._view(cid, place) for cid, place in zip(cids, places, strict=True)], use)
+        view = self._segments.view
+        return use_views([None if place is None else self._look(cid, place, view) for cid, place in zip(cids, places, strict=True)], use)
 
     def root(self, cid: Cid) -> Root | None:
         return self._index.root(cid)
@@ -151,7 +130,7 @@ class DiskBlockStore:
             n_removed, dead = self._index.remove(doomed)
             self._is_thinned = self._is_thinned or n_removed > 0
             if dead:
-                self._remove_segments(dead)
+                self._remove(dead)
             return n_removed
 
     def pin(self, root: Root) -> None:
@@ -195,62 +174,33 @@ class DiskBlockStore:
         ours = [unindexed.get(cid) for cid in cids]
         return ours if None not in ours else [place or entered for place, entered in zip(ours, self._index.places(cids), strict=True)]
 
-    def _view(self, cid: Cid, place: Place) -> memoryview | None:
-        """The payload, also when it is moved just now; None when it is deleted."""
+    def _look(self, cid: Cid, place: Place, at: Callable[[Place], T]) -> T | None:
+        """What is ``at`` a block's place, also when it is moved just now; None when it is deleted."""
         for _ in range(LOOKUPS_MAX):
             try:
-                return self._segments.view(place)
+                return at(place)
             except FileNotFoundError as error:
                 now = self._place(cid)
                 if now is None:
                     return None
                 if now == place:
-                    detail = f"{segment_path(self._folder, place.segment).name}, with {cid.hex()} in it, is gone"
+                    detail = f"{self._folder.path_of(place.segment).name}, with {cid.hex()} in it, is gone"
                     raise LocalProtocolError(ErrorCode.STORE_BROKEN, detail) from error
                 place = now
         raise LocalProtocolError(ErrorCode.STORE_BROKEN, f"{cid.hex()} is never where the index says")
 
-    # appending
+    # entering
 
     def _append(self, blocks: Mapping[Cid, Buffer]) -> dict[Cid, Place]:
-        if self._staging is None:
-            self._staging = Staging()
-        return self._tail_to_append().append(self._staging, blocks)
-
-    def _tail_to_append(self) -> Tail:
         if self._tail is not None and self._tail.end >= self._limits.segment_bytes_max:
+            self._enter()
             self._release_tail()
         if self._tail is None:
-            self._tail = self._taken_over() or self._begun()
-        return self._tail
-
-    def _taken_over(self) -> Tail | None:
-        """The newest segment that has room and no writer."""
-        rows = self._index.segments().items()
-        roomy = [number for number, row in rows if row.end < self._limits.segment_bytes_max and not self._limits.is_mostly_dead(row)]
-        for number in reversed(roomy[-TAKE_OVER_MAX:]):
-            tail = self._locked(number)
-            if tail is None:
-                continue
-            if _size(segment_path(self._folder, number)) >= tail.end:
-                self._enter_recovered(tail)
-                return tail
-            tail.close()  # it was cut, by a bad restore or a bad disk: to write behind the gap would make it look whole
-        return None
-
-    def _begun(self) -> Tail:
-        while True:
-            number = self._index.new_segment()
-            path = segment_path(self._folder, number)
-            file = lock_segment(path, create=True)
-            if file is not None:
-                sync_folder(self._folder)
-                return Tail(file, path, number, 0)
-
-    def _locked(self, number: int) -> Tail | None:
-        path = segment_path(self._folder, number)
-        file = lock_segment(path)
-        return None if file is None else Tail(file, path, number, self._index.segment(number).end)
+            self._tail = self._folder.tail()
+            self._written.add(self._tail.number)
+        if self._staging is None:
+            self._staging = Staging()
+        return self._tail.append(self._staging, blocks)
 
     def _enter(self) -> None:
         """Make what was put safe, then known to all."""
@@ -260,72 +210,36 @@ class DiskBlockStore:
             self._index.add(self._tail.number, self._tail.end, self._unindexed)
             self._unindexed, self._unindexed_bytes = {}, 0
 
-    def _enter_recovered(self, tail: Tail) -> None:
-        places = tail.recover()
-        if places:
-            tail.sync()
-            self._index.add(tail.number, tail.end, places)
-
     def _release_tail(self) -> None:
-        self._enter()
+        assert not self._unindexed
         if self._tail is not None:
             self._tail.close()
             self._tail = None
 
-    # recovering and giving back
+    # giving back
 
-    def _recover(self) -> None:
-        rows, dead = self._index.segments(), []
-        self._is_thinned = any(map(self._limits.is_mostly_dead, rows.values()))  # by one that died before it could clear up
-        for number in segment_numbers(self._folder):
-            row = rows.pop(number, None)
-            if row is None or not row.live_bytes or _size(segment_path(self._folder, number)) > row.end:
-                tail = self._locked(number)
-                if tail is not None:
-                    with closing(tail):
-                        self._enter_recovered(tail)
-                    dead.append(number)
-        if dead:
-            self._remove_segments(dead)
-        if missing := [number for number, row in rows.items() if not row.live_bytes]:
-            self._index.forget_segments(missing)
-
-    def _remove_segments(self, numbers: Iterable[int]) -> None:
-        """Remove those in which nothing lives and nobody writes."""
-        self._index.sync()  # or a power cut could bring back entries of what is gone
-        gone = []
-        for number in numbers:
-            if self._tail is not None and self._tail.number == number:
-                self._release_tail()
-            tail = self._locked(number)
-            if tail is None:
-                continue
-            with closing(tail):
-                if not self._index.segment(number).live_bytes and _size(segment_path(self._folder, number)) <= tail.end:
-                    tail.remove()
-                    self._segments.let_go(number)
-                    gone.append(number)
-        if gone:
-            sync_folder(self._folder)  # or a power cut could bring back a file that looks like one nobody has entered yet
-            self._index.forget_segments(gone)
+    def _remove(self, segments: Iterable[int]) -> None:
+        """Remove segments in which nothing lives, as far as nobody else writes to them."""
+        dead = set(segments)
+        if self._tail is not None and self._tail.number in dead:
+            self._release_tail()
+        for number in self._folder.remove(dead):
+            self._segments.let_go(number)
 
     def _thin_out(self) -> None:
         """Copy segments together that are mostly dead, as far as the disk has room for the copy."""
-        for number, row in self._index.segments().items():
-            is_whole = _size(segment_path(self._folder, number)) >= row.end
-            if not self._limits.is_mostly_dead(row) or not is_whole or _room(self._folder) < row.live_bytes + STAGING_BYTES:
-                continue
+        for number in self._folder.mostly_dead():
             if self._tail is not None and self._tail.number == number:
                 self._release_tail()
-            tail = self._locked(number)
+            tail = self._folder.locked(number)
             if tail is not None:
                 with closing(tail):
                     self._copy_out(number)
-                self._remove_segments([number])
+                self._remove([number])
 
     def _copy_out(self, number: int) -> None:
         """Append what lives in a segment to another one. The caller holds its lock."""
-        log = Segment(segment_path(self._folder, number)).view(0, self._index.segment(number).end)
+        log = Segment(self._folder.path_of(number)).view(0, self._index.segment(number).end)
         batch: dict[Cid, Place] = {}
         n_bytes = 0
         for record in listed_records(log):
@@ -344,17 +258,3 @@ class DiskBlockStore:
             assert self._tail is not None
             self._tail.sync()
             self._index.move({cid: (place, copies[cid]) for cid, place in batch.items()}, self._tail.end)
-
-
-def _size(path: Path) -> int:
-    """Of a file; 0 when it is gone."""
-    try:
-        return path.stat().st_size
-    except FileNotFoundError:
-        return 0
-
-
-def _room(folder: Path) -> int:
-    """Bytes that the disk still takes."""
-    disk = os.statvfs(folder)
-    return disk.f_bavail * disk.f_frsize

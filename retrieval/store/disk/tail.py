@@ -16,14 +16,10 @@ from typing import Final
 
 from retrieval._native import Buffer
 from retrieval.cid import Cid
+from retrieval.staging import DIRECT_BYTES_MIN, Staging, align, open_direct, write_cached
 from retrieval.store.disk.record import record_head, verified_records
-from retrieval.store.disk.staging import Staging, align, is_unsupported, open_direct, write_cached
 from retrieval.store.lmdb.failure import file_failure
 from retrieval.store.lmdb.index import Place
-from retrieval.units import KIB
-
-DIRECT_BYTES_MIN: Final = 64 * KIB
-"""A batch below this goes through the page cache: padding and waiting for the disk would cost it more than that does."""
 
 
 class Tail:
@@ -36,10 +32,7 @@ class Tail:
         """Where the next record may begin."""
         self._path: Final = path
         self._file: Final = file
-        self._direct: FileIO | None = None
-        direct = open_direct(file.fileno())
-        if direct is not None:
-            self._direct = FileIO(direct, "r+b")
+        self._direct: Final = open_direct(file.fileno())
 
     def recover(self) -> dict[Cid, Place]:
         """What a writer that died left behind ``end``, verified; what is not whole and right is cut off. Raises ``LocalProtocolError``."""
@@ -70,7 +63,10 @@ class Tail:
             places[cid] = Place(self.number, at + len(head), len(payload))
             at += len(head) + len(payload)
         try:
-            self.end = self._write(direct, staging, parts, start)
+            if direct is None:
+                self.end = write_cached(self._file.fileno(), parts, start)
+            else:
+                self.end = staging.write(self._file.fileno(), direct.fileno(), parts, start)
         except OSError as error:
             os.ftruncate(self._file.fileno(), self.end)
             raise file_failure(error, self._path.parent) from error
@@ -95,18 +91,6 @@ class Tail:
         if self._direct is not None:
             self._direct.close()
         self._file.close()
-
-    def _write(self, direct: FileIO | None, staging: Staging, parts: list[Buffer], start: int) -> int:
-        if direct is None:
-            return write_cached(self._file.fileno(), parts, start)
-        try:
-            return staging.write(direct.fileno(), parts, start)
-        except OSError as error:
-            if not is_unsupported(error):
-                raise
-        direct.close()
-        self._direct = None
-        return write_cached(self._file.fileno(), parts, start)
 
 
 def lock_segment(path: Path, *, create: bool = False) -> FileIO | None:
