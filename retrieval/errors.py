@@ -109,6 +109,10 @@ class ErrorCode(IntEnum):
     SLOW_SIGNATURES = 417
     CHANNEL_BUSY = 418
     CHANNEL_TIMEOUT = 419
+    PAYMENT_REQUIRED = 420
+    MALFORMED_PAYMENT = 421
+    PAYMENT_USED = 422
+    PAYMENT_IN_FLIGHT = 423
     # 5xx transfer
     CORRUPT_BLOCK = 501
     UNEXPECTED_BLOCK = 502
@@ -255,6 +259,10 @@ REGISTRY: Final[dict[ErrorCode, ErrorRow]] = {
     _C.SLOW_SIGNATURES:      ErrorRow("the secp256k1 backend is the slow one", "install coincurve; a paid provider does not run without it", _OPERATOR, _NO, 500, Exit.PAYMENT),
     _C.CHANNEL_BUSY:         ErrorRow("another process is spending from this wallet", "wait for it, or end it", _OPERATOR, _LATER, 409, Exit.PAYMENT),
     _C.CHANNEL_TIMEOUT:      ErrorRow("the provider did not confirm the channel in time", "try again; its chain may be slow to answer", _PROVIDER, _LATER, 504, Exit.PAYMENT),
+    _C.PAYMENT_REQUIRED:     ErrorRow("this content has a price, and nothing was paid", "pay by x402 as the answer says, or open a deal over libp2p", _CLIENT, _LATER, 402, Exit.PAYMENT),
+    _C.MALFORMED_PAYMENT:    ErrorRow("this is not an x402 payment that can be read", "send PAYMENT-SIGNATURE as x402 version 2 writes it", _CLIENT, _NO, 400, Exit.PAYMENT),
+    _C.PAYMENT_USED:         ErrorRow("this payment was used before", "sign a new one; what it paid beyond its request is kept for you", _CLIENT, _NO, 402, Exit.PAYMENT),
+    _C.PAYMENT_IN_FLIGHT:    ErrorRow("another request is being paid for from this channel", "wait for its answer, or pay from a channel with another salt", _CLIENT, _LATER, 402, Exit.PAYMENT),
 
     _C.CORRUPT_BLOCK:        ErrorRow("a block does not match its CID", "nothing was paid for it; use another provider", _PROVIDER, _ELSEWHERE, 502, Exit.PEER),
     _C.UNEXPECTED_BLOCK:     ErrorRow("a block came that was not the next one expected", "nothing was paid for it; use another provider", _PROVIDER, _ELSEWHERE, 502, Exit.PEER),
