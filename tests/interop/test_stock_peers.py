@@ -139,8 +139,10 @@ async def test_a_side_that_has_ended_still_hears_the_other(peer: StockPeer, one_
         await peer.say(ends.theirs, 0)
         assert await receive(ends.ours) == b""
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(say, ends.ours, LARGE)
-            assert await peer.hear(ends.theirs, LARGE + 1) == heard(LARGE)
+            nursery.start_soon(ends.ours.send_all, pattern(LARGE))
+            assert await peer.hear(ends.theirs, LARGE) == heard(LARGE, end="open")
+        await ends.ours.close()
+        assert await peer.hear(ends.theirs, 1) == heard(0)
 
 
 @DIRECTIONS
