@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -57,6 +58,10 @@ def held(store: DiskBlockStore, cids: Sequence[Cid]) -> list[bytes | None]:
     return [store.get(cid) for cid in cids]
 
 
+def copies(views: Sequence[memoryview | None]) -> list[bytes | None]:
+    return [None if view is None else bytes(view) for view in views]
+
+
 def read_in_another_process(path: Path, cids: Sequence[Cid]) -> list[bool]:
     script = """
 import sys
@@ -104,10 +109,10 @@ class AnyOrder(RuleBasedStateMachine):
     def delete_what_is_viewed(self, numbers: set[int]) -> None:
         cids = [cid for n in numbers if (cid := self.BLOCKS[n][0]) in self.model]
 
-        def look_while_it_goes(views: Sequence[memoryview | None]) -> list[bytes]:
+        def look_while_it_goes(views: Sequence[memoryview | None]) -> list[bytes | None]:
             self.store.delete_many(cids)
             self.store.sync()
-            return [bytes(view) for view in views if view is not None]
+            return copies(views)
 
         assert self.store.view_many(cids, look_while_it_goes) == [self.model.pop(cid) for cid in cids]
 
@@ -254,6 +259,36 @@ def test_small_blocks_lie_close_together(tmp_path: Path) -> None:
         for n in range(100):
             store.put_many([numbered(n, 100)])
         assert room_taken(tmp_path) < 100 * 200
+
+
+def test_threads_read_while_another_puts_enters_and_deletes(tmp_path: Path) -> None:
+    lasting = [numbered(n, 10 * KIB) for n in range(5)]
+    passing = [numbered(n, 10 * KIB) for n in range(5, 60)]
+    done, wrong = threading.Event(), []
+    with closing(open_store(tmp_path)) as store:
+        store.put_many(lasting)
+
+        def read() -> None:
+            while not done.is_set():
+                found = store.view_many(
+                    [cid for cid, _ in lasting], lambda views: [None if view is None else bytes(view) for view in views]
+                )
+                if found != [payload for _, payload in lasting]:
+                    wrong.append(found)
+                wrong.extend(cid for cid, payload in passing if store.get(cid) not in (None, payload))
+
+        readers = [threading.Thread(target=read) for _ in range(2)]
+        for reader in readers:
+            reader.start()
+        for _ in range(5):
+            for cid, payload in passing:
+                store.put_many([(cid, payload)])
+            store.delete_many(cid for cid, _ in passing)
+            store.sync()
+        done.set()
+        for reader in readers:
+            reader.join()
+    assert not wrong
 
 
 # room that comes back
@@ -408,7 +443,7 @@ def test_a_block_that_another_process_moved_is_found_where_it_is_now(tmp_path: P
         def look_while_it_moves(views: Sequence[memoryview | None]) -> list[bytes | None]:
             writer.say(f"delete {' '.join(map(str, dropped))}")
             writer.say("sync")
-            return [None if view is None else bytes(view) for view in views]
+            return copies(views)
 
         assert store.view_many([kept[0]], look_while_it_moves) == [kept[1]]
         assert not before.exists()
