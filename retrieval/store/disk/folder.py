@@ -121,7 +121,6 @@ class SegmentFolder:
             number = self._index.new_segment()
             file = lock_segment(self.path_of(number), create=True)
             if file is not None:
-                sync_folder(self._path)
                 return Tail(file, self.path_of(number), number, 0)
 
     def _enter_recovered(self, tail: Tail) -> None:

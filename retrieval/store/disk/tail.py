@@ -19,6 +19,7 @@ from retrieval.cid import Cid
 from retrieval.staging import DIRECT_BYTES_MIN, Staging, align, open_direct, write_cached
 from retrieval.store.disk.record import record_head, verified_records
 from retrieval.store.lmdb.failure import file_failure
+from retrieval.store.lmdb.folder import sync_folder
 from retrieval.store.lmdb.index import Place
 
 
@@ -32,6 +33,8 @@ class Tail:
         """Where the next record may begin."""
         self._path: Final = path
         self._file: Final = file
+        self._is_named = end > 0
+        """Whether its name is on the disk, where it must be before anything in the file is entered."""
         self._direct: Final = open_direct(file.fileno())
 
     def recover(self) -> dict[Cid, Place]:
@@ -73,11 +76,14 @@ class Tail:
         return places
 
     def sync(self) -> None:
-        """Make what was appended durable. Raises ``LocalProtocolError``."""
+        """Make what was appended durable, and the name it is found under. Raises ``LocalProtocolError``."""
         try:
             os.fdatasync(self._file.fileno())
         except OSError as error:
             raise file_failure(error, self._path.parent) from error
+        if not self._is_named:
+            sync_folder(self._path.parent)  # not when it is made: the first block of a fetch would wait for it
+            self._is_named = True
 
     def remove(self) -> None:
         """Remove the file: no block lives in it. Raises ``LocalProtocolError(file_unreadable)``."""
