@@ -17,7 +17,7 @@ from retrieval_client.funding import fund
 from retrieval_client.new_home import set_up
 from retrieval_provider.new_home import create_home
 
-from benchmarks.pair import Peer, WorkerPair
+from benchmarks.pair import Peer, WorkerPair, warm_up
 from benchmarks.processes import Worker, start_worker
 from benchmarks.workload import write_file
 from retrieval.cid import format_cid
@@ -85,6 +85,7 @@ class Market:
         return self._serve(home, FREE)
 
     def _serve(self, home: Home, settings: Mapping[str, object]) -> Provider:
+        warm_up(self._home.blocks_path)
         flags = [f"{key}={value}" for key, value in {**CROWD, **settings}.items()]
         return Provider(self._open.enter_context(start_worker("benchmarks.node_provider", home.path, *flags)))
 

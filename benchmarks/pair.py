@@ -1,7 +1,7 @@
 """One provider process, one client process, one fetch: what every peer of the transfer benchmark has in common.
 
-Its rule: every fetch finds the same disk. The client's store does not exist before it and is deleted after it, and what other fetches
-wrote has reached the disk or is gone.
+Its rule: every fetch finds the same disk. The client's store does not exist before it and is deleted after it, what other fetches wrote
+has reached the disk or is gone, and what the provider serves lies in the page cache.
 """
 
 from __future__ import annotations
@@ -16,6 +16,9 @@ from pathlib import Path
 from typing import Final, Protocol
 
 from benchmarks.processes import Worker, cpu_seconds
+from retrieval.units import MIB
+
+WARM_UP_BYTES: Final = MIB
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,6 +97,15 @@ def prepare(stored_in: Path | None) -> None:
     """Before a fetch: nothing is stored there, and no write of an earlier fetch is still under way."""
     delete(stored_in)
     os.sync()
+
+
+def warm_up(served_from: Path) -> None:
+    """Before the first fetch: what a provider serves lies in the page cache, also where it was written around it."""
+    for path in filter(Path.is_file, served_from.rglob("*")):
+        with path.open("rb", buffering=0) as file:
+            piece = bytearray(WARM_UP_BYTES)
+            while file.readinto(piece):
+                pass
 
 
 def sync(stored_in: Path | None) -> float | None:

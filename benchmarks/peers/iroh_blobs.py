@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
-from benchmarks.pair import Peer, Unavailable, WorkerPair
+from benchmarks.pair import Peer, Unavailable, WorkerPair, warm_up
 from benchmarks.processes import Json, answer_commands, say, start_worker
 from benchmarks.room import open_room
 
@@ -28,6 +28,7 @@ def open_peer(folder: Path, file: Path) -> Iterator[Peer]:
     if importlib.util.find_spec("iroh") is None:
         raise Unavailable("the package `iroh` is not installed: run `make bench-env`")
     with open_room() as within, start_worker(__name__, "serve", folder / "iroh-provider", file, within=within) as server:
+        warm_up(folder / "iroh-provider")
         yield WorkerPair(
             server.pid,
             lambda: start_worker(__name__, "fetch", folder / "iroh-client", within=within),

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from benchmarks.pair import Fetched, Peer, Unavailable, delete, prepare, sync
+from benchmarks.pair import Fetched, Peer, Unavailable, delete, prepare, sync, warm_up
 from benchmarks.processes import ANSWER_TIMEOUT_S, END_TIMEOUT_S, READY_TIMEOUT_S, ROOT, cpu_seconds
 from retrieval.units import MIB
 
@@ -82,6 +82,7 @@ def open_peer(binary: Path, folder: Path, file: Path) -> Iterator[Peer]:
     provider = Repository(binary, folder / "provider")
     chunking = ("--cid-version=1", "--raw-leaves", f"--chunker=size-{MIB}", "--quieter")
     root = provider.run("add", *chunking, str(file)).strip()
+    warm_up(folder / "provider")
     with provider.daemon() as pid:
         (address,) = provider.ask("id")["Addresses"]
         yield _Pair(binary, folder / "client", root, file.stat().st_size, pid, address)
