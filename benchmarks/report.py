@@ -257,5 +257,5 @@ def _table_row(record: Record) -> str:
 def _foot(results: Results) -> str:
     left_out = "".join(f"<br>Not measured: {escape(skipped.what)}, because {escape(skipped.reason)}." for skipped in results.skipped)
     versions = ", ".join(f"{escape(name)} {escape(version)}" for name, version in results.versions.items())
-    words = f"Medians of {results.runs} runs that took turns. {versions}. benchmarks/README.md defines every metric."
+    words = f"Medians of up to {results.runs} runs that took turns. {versions}. benchmarks/README.md defines every metric."
     return f"<footer><p>{words}{left_out}</p></footer>"
