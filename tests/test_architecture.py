@@ -45,7 +45,7 @@ DEVCHAIN: Final = "retrieval.devchain"
 """May import anything, and is imported by nobody."""
 
 DOORS: Final[dict[str, tuple[str, ...]]] = {
-    "aiohttp": ("retrieval.transport.http", "retrieval_client.web", "retrieval_provider.web"),
+    "aiohttp": ("retrieval.transport.http", "retrieval_client.web", "retrieval_provider.http"),
     "blake3": ("retrieval.cid",),
     "click": ("retrieval.console", "retrieval_client", "retrieval_provider"),
     "coincurve": ("retrieval.identity",),

@@ -1,0 +1,230 @@
+"""asyncio. The routes of the HTTP door, and what all its answers have in common."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Final
+
+from aiohttp import web
+
+from retrieval.dag.protobuf import malformed
+from retrieval.dag.reader import RawPart
+from retrieval.errors import ErrorCode, LocalProtocolError, RemoteProtocolError, RetrievalError
+from retrieval.store.blocks import BlockStore
+
+from . import routing
+from .answers import Answer, answer, read_part
+from .ask import ADDRESS_MAX, Ask, parse_root, read_ask, read_query
+from .conditions import OutsideContent
+from .delivery import Delivery, Threads
+from .problems import NEVER_KEPT, is_ours_to_mend, problem
+from .till import Order, Refused, Till
+
+log: Final = logging.getLogger("retrieval.provider.http")
+
+THREADS_MAX: Final = 8
+"""Threads that read the store: enough to keep a disk busy, and a body has one for a turn only."""
+SMALL_BYTES: Final = 64 << 10
+"""A body up to this size is read at once, and leaves in one write with its headers."""
+RETRY_AFTER_S: Final = 2
+HEADER_LINE_MAX: Final = 8190  # bytes of one header, as aiohttp and most proxies have it
+HEADERS_MAX: Final = 64
+IDLE_S: Final = 30.0
+"""How long a connection may go without a request, or take to send one in bits and pieces."""
+PREFLIGHT_KEPT_S: Final = 86_400
+
+EXPOSED: Final = (
+    "Content-Disposition",
+    "Content-Length",
+    "Content-Location",
+    "Content-Range",
+    "Etag",
+    "Location",
+    "Payment-Required",
+    "Payment-Response",
+    "Retry-After",
+    "X-Chunked-Output",
+    "X-Ipfs-Path",
+    "X-Ipfs-Roots",
+    "X-Payment-Response",
+    "X-Stream-Output",
+)
+"""Headers that a web page may read, those of payments (x402, versions 1 and 2) among them."""
+ALLOWED: Final = (
+    "Accept",
+    "Cache-Control",
+    "Content-Type",
+    "If-None-Match",
+    "Payment-Signature",
+    "Range",
+    "User-Agent",
+    "X-Payment",
+    "X-Requested-With",
+)
+"""Headers that a web page may send."""
+METHODS: Final = "GET, HEAD, OPTIONS"
+COMMON: Final = {
+    "Access-Control-Allow-Origin": "*",
+    "Access-Control-Allow-Methods": METHODS,
+    "Access-Control-Allow-Headers": ", ".join(ALLOWED),
+    "Access-Control-Expose-Headers": ", ".join(EXPOSED),
+    "Access-Control-Max-Age": str(PREFLIGHT_KEPT_S),
+    "X-Content-Type-Options": "nosniff",
+    "Server": "retrieval-provider",
+}
+"""Headers of every answer: any web page may have the content, since no client is known here by its cookies or its place."""
+
+SERVER_OPTIONS: Final = {
+    "access_log": None,
+    "auto_decompress": False,
+    "handler_cancellation": True,
+    "keepalive_timeout": IDLE_S,
+    "lingering_time": 0.0,
+    "max_field_size": HEADER_LINE_MAX,
+    "max_headers": HEADERS_MAX,
+    "max_line_size": ADDRESS_MAX,
+}
+"""What ``web.AppRunner`` is to be given: the limits that hold before a request reaches its handler."""
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+class Door:
+    """What the routes share."""
+
+    def __init__(self, store: BlockStore, till: Till, reach: routing.Reach, *, requests_max: int) -> None:
+        self._store: Final = store
+        self._till: Final = till
+        self._reach: Final = reach
+        self._requests_max: Final = requests_max
+        self._n_requests = 0
+        self._threads: Final = Threads(THREADS_MAX)
+
+    def app(self) -> web.Application:
+        """The application, for a ``web.AppRunner`` with ``SERVER_OPTIONS``. The door is of no use after it."""
+        app = web.Application(middlewares=[self._answer_all])
+        app.router.add_get("/ipfs/{rest:.*}", self._content)
+        app.router.add_get(f"{routing.PREFIX}{{cid}}", self._providers)
+        app.router.add_get("/healthz", self._healthz)
+        app.router.add_get("/readyz", self._readyz)
+        app.on_response_prepare.append(_add_common)
+        app.on_cleanup.append(self._close)
+        return app
+
+    async def _content(self, request: web.Request) -> web.StreamResponse:
+        headers = _headers_of(request)
+        is_head = request.method == "HEAD"
+        if is_head:
+            headers.pop("range", None)  # which has a meaning for GET only (RFC 9110, 14.2)
+        ask = read_ask(request.raw_path, headers)
+        found, content = await self._threads.run(lambda: self._look(ask, is_head=is_head))
+        if is_head or not found.is_charged:
+            return _bodyless(found)
+        sale = await self._till.open(_order(request, headers, ask, found))
+        delivery = Delivery(self._store, self._threads, found, content)
+        try:
+            return await delivery.send(request, {**found.headers, **sale.headers})
+        finally:
+            await sale.ended(delivery.sent_bytes, is_whole=delivery.is_whole)
+
+    def _look(self, ask: Ask, *, is_head: bool) -> tuple[Answer, bytes | None]:
+        """The answer, and all its bytes where they are few."""
+        found = answer(self._store, ask)
+        if is_head or not found.is_charged or found.size is None or found.size > SMALL_BYTES:
+            return found, None
+        content = b"".join(read_part(self._store, piece) if isinstance(piece, RawPart) else piece for piece in found.pieces)
+        if len(content) != found.size:
+            raise malformed(f"a file has {len(content)} bytes and claims {found.size}")
+        return found, content
+
+    async def _providers(self, request: web.Request) -> web.StreamResponse:
+        cid = parse_root(request.match_info["cid"])
+        query = read_query(request.query_string, routing.QUERY_KNOWN)
+        accept = _headers_of(request).get("accept", "")
+        headers, body = await self._threads.run(lambda: routing.providers(self._store, self._reach, cid, query, accept))
+        return web.Response(headers=headers, body=body)
+
+    async def _healthz(self, request: web.Request) -> web.StreamResponse:
+        return web.json_response({"alive": True}, headers={"Cache-Control": NEVER_KEPT})
+
+    async def _readyz(self, request: web.Request) -> web.StreamResponse:
+        """Whether content can be served; an error of the store is the answer where it cannot."""
+        n_bytes = await self._threads.run(self._store.bytes_used)
+        return web.json_response(
+            {"ready": True, "checks": {"store": {"ok": True, "bytes": n_bytes}}}, headers={"Cache-Control": NEVER_KEPT}
+        )
+
+    async def _close(self, app: web.Application) -> None:
+        self._threads.close()
+
+    @web.middleware
+    async def _answer_all(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        """Every request gets its answer, also that it was one too many, or that something is wrong here."""
+        if request.method == "OPTIONS":
+            return web.Response(status=204)
+        if self._n_requests == self._requests_max:
+            detail = f"{self._requests_max} requests are being answered"
+            return _problem_response(RemoteProtocolError(ErrorCode.RATE_LIMITED, detail, retry_after_s=RETRY_AFTER_S))
+        self._n_requests += 1
+        try:
+            return await handler(request)
+        except Refused as refused:
+            return web.Response(status=refused.status, headers=refused.headers, body=refused.body)
+        except web.HTTPMethodNotAllowed as error:
+            return _problem_response(RemoteProtocolError(ErrorCode.UNSUPPORTED_METHOD, error.method), {"Allow": METHODS})
+        except web.HTTPNotFound:
+            return _problem_response(RemoteProtocolError(ErrorCode.UNKNOWN_ROUTE))
+        except OutsideContent as error:
+            return _problem_response(error, {"Content-Range": f"bytes */{error.size_bytes}"})
+        except RetrievalError as error:
+            if is_ours_to_mend(error):
+                log.error("%s could not be served %s: %s", request.remote, request.path, error)
+            return _problem_response(error)
+        except ConnectionError:
+            raise
+        except Exception:
+            log.exception("%s could not be served %s", request.remote, request.path)
+            return _problem_response(LocalProtocolError(ErrorCode.INTERNAL))
+        finally:
+            self._n_requests -= 1
+
+
+def _headers_of(request: web.Request) -> dict[str, str]:
+    """Names in small letters; a header that stands there several times is the list of its values (RFC 9110, 5.3)."""
+    headers: dict[str, str] = {}
+    for name, value in request.headers.items():
+        key = name.lower()
+        headers[key] = f"{headers[key]}, {value}" if key in headers else value
+    return headers
+
+
+def _order(request: web.Request, headers: Mapping[str, str], ask: Ask, found: Answer) -> Order:
+    return Order(
+        client=request.remote or "",
+        headers=headers,
+        target=request.raw_path,
+        root=ask.root,
+        path=ask.path,
+        form=found.form,
+        scope=ask.scope,
+        byte_range=ask.byte_range,
+        n_bytes=found.size,
+    )
+
+
+def _bodyless(found: Answer) -> web.Response:
+    """Status and headers: the answer to HEAD, a redirect, or that the client has it already."""
+    headers = dict(found.headers)
+    if found.size is not None and found.status != 304:
+        headers["Content-Length"] = str(found.size)
+    return web.Response(status=found.status, headers=headers)
+
+
+def _problem_response(error: RetrievalError, further: Mapping[str, str] | None = None) -> web.Response:
+    status, headers, body = problem(error)
+    return web.Response(status=status, headers={**headers, **(further or {})}, body=body)
+
+
+async def _add_common(request: web.Request, response: web.StreamResponse) -> None:
+    response.headers.update(COMMON)

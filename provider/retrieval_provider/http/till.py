@@ -1,0 +1,86 @@
+"""The port through which an answer is paid for, and its smallest implementation: everything is free.
+
+An order is put to the till when all of an answer is known but its bytes, and before any byte leaves. What nobody is charged for never
+comes here: HEAD, 304, 412, 416, redirects and errors.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from retrieval.cid import Cid
+from retrieval.dag.byterange import ByteRange
+from retrieval.wire.messages import Scope
+
+from .formats import Format
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Order:
+    """What a client is about to be sent."""
+
+    client: str
+    """Its IP address, as this process sees it."""
+    headers: Mapping[str, str]
+    """Of the request, by their names in small letters."""
+    target: str
+    """The address that was asked for, after the host."""
+    root: Cid
+    path: tuple[str, ...]
+    form: Format | None
+    """None is the content as people see it."""
+    scope: Scope
+    byte_range: ByteRange | None
+    """Scope and range of a CAR."""
+    n_bytes: int | None
+    """Bytes of the body; None for a CAR, whose size is known when it has been sent."""
+
+
+class Sale(Protocol):
+    """An order that may be sent."""
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """What the answer says of the payment."""
+        ...
+
+    async def ended(self, sent_bytes: int, *, is_whole: bool) -> None:
+        """The body has left, or was cut after ``sent_bytes``. Called once for each sale, also when the client is gone."""
+        ...
+
+
+class Till(Protocol):
+    """Decides what an order costs and whether it may go."""
+
+    async def open(self, order: Order) -> Sale:
+        """Raises ``Refused`` to answer something else, and ``RetrievalError``."""
+        ...
+
+
+class Refused(Exception):
+    """The order is not sent; the client gets this instead: a 402 that says how to pay."""
+
+    def __init__(self, status: int, headers: Mapping[str, str], body: bytes) -> None:
+        self.status = status
+        self.headers = headers
+        self.body = body
+        super().__init__(status)
+
+
+@dataclass(frozen=True, slots=True)
+class Gift:
+    """A sale that costs nothing."""
+
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+    async def ended(self, sent_bytes: int, *, is_whole: bool) -> None:
+        """Nothing to settle."""
+
+
+class FreeTill:
+    """Lets every order go."""
+
+    async def open(self, order: Order) -> Sale:
+        return Gift()
