@@ -151,8 +151,10 @@ async def retrieve(home: Home, order: Order, *, on_progress: OnProgress = lambda
                 async with open_writer(wallet.journal, clock) as writer, open_host(wallet.peer_key.seed) as host:
                     fetch = Fetch(host, wallet, store, writer, wanted, clock=clock, open_chain=EvmChain, on_progress=on_progress)
                     await fetch.run()
+                    async with trio.open_nursery() as parting:  # the last words travel while the content is written
+                        parting.start_soon(host.shut_down)
+                        held, n_bytes = await trio.to_thread.run_sync(_deliver, store, wallet, order)
                 tally = fetch.tally
-                held, n_bytes = await trio.to_thread.run_sync(_deliver, store, wallet, order)
                 receipts = [receipt_status(bundle_of(wallet.state, deal, wallet.peer_key.peer_id)) for deal in tally.spent]
     first_s = None if tally.first_verified_at is None else tally.first_verified_at - began - tally.channel_open_s
     return Retrieval(
