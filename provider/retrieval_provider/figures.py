@@ -8,7 +8,7 @@ from retrieval.deal.books import ProviderBooks
 from retrieval.deal.line import unpaid_total
 from retrieval.deal.sale import Sale
 
-from .settlement import claimable
+from .settlement import Account, claimable
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,7 +35,8 @@ class Figures:
 
 
 def figures_of(books: ProviderBooks) -> Figures:
-    lines = [(line, line.channel) for line in books.lines.values() if line.channel is not None]
+    accounts: tuple[Account, ...] = (*books.lines.values(), *books.tabs.values())
+    lines = [(line, line.channel) for line in accounts if line.channel is not None]
     return Figures(
         earned=sum(line.best_amount for line, _ in lines),
         claimed=sum(channel.total_claimed for _, channel in lines),

@@ -9,14 +9,15 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Final, TypeAlias, TypeVar
 
 import trio
 
 from retrieval.deal import fold
 from retrieval.deal.books import ProviderBooks
 from retrieval.deal.line import CreditLine
-from retrieval.deal.records import ChannelRecord, ClaimRecord, record
+from retrieval.deal.records import ChannelRecord, ClaimRecord, HttpChannelRecord, record
+from retrieval.deal.tab import Tab
 from retrieval.errors import ErrorCode, RetrievalError
 from retrieval.identity import EvmKey, format_address
 from retrieval.ledger.journal import Record
@@ -28,7 +29,12 @@ from retrieval.transport.writer import Clock, JournalWriter
 
 from .lookout import Lookout
 
+Account: TypeAlias = CreditLine | Tab
+"""What a channel is claimed by: a libp2p client's line, or the tab of who pays over HTTP."""
+
 log: Final = logging.getLogger("retrieval.provider.settlement")
+
+ChannelT = TypeVar("ChannelT", bound=ChannelRecord | HttpChannelRecord)
 
 RETRY_MAX_S: Final = 300.0
 """Between attempts while the chain does not answer; doubled from one poll interval up to this."""
@@ -135,10 +141,11 @@ class Settler:
         """The channels it settles."""
         return [ChannelId(line.key) for line in self._channel_lines()]
 
-    def _channel_lines(self) -> list[CreditLine]:
-        return [line for line in self._books.lines.values() if line.channel is not None]
+    def _channel_lines(self) -> list[Account]:
+        accounts: tuple[Account, ...] = (*self._books.lines.values(), *self._books.tabs.values())
+        return [account for account in accounts if account.channel is not None]
 
-    def _must_claim(self, line: CreditLine) -> bool:
+    def _must_claim(self, line: Account) -> bool:
         """A withdrawal has begun, or a claim that was under way when the node went down was not finished."""
         assert line.channel is not None
         intent = fold.get(self._state, ClaimRecord, line.key)
@@ -146,7 +153,7 @@ class Settler:
 
     # looking
 
-    async def _look(self, lines: Sequence[CreditLine]) -> None:
+    async def _look(self, lines: Sequence[Account]) -> None:
         if not lines:
             return
         states = await self.lookout.look([ChannelId(line.key) for line in lines])
@@ -178,7 +185,7 @@ class Settler:
         )
         return left_s
 
-    def _time_left_s(self, line: CreditLine) -> tuple[float, int]:
+    def _time_left_s(self, line: Account) -> tuple[float, int]:
         """How long until the payer could have withdrawn, for all we know, by the chain's own clock; and the channel's whole delay."""
         assert line.channel is not None
         delay_s = ChannelConfig.from_bytes(line.channel.config).withdraw_delay_s
@@ -190,7 +197,7 @@ class Settler:
 
     # claiming
 
-    async def _claim(self, lines: Sequence[CreditLine]) -> Claimed:
+    async def _claim(self, lines: Sequence[Account]) -> Claimed:
         due = [line for line in lines if claimable(line)]
         claimed = Claimed()
         # One transaction a batch, so that the hash a claim is recorded with is that of the transaction it was in.
@@ -198,7 +205,7 @@ class Settler:
             claimed += await self._claim_batch(due[start : start + CLAIMS_PER_TRANSACTION])
         return claimed
 
-    async def _claim_batch(self, lines: list[CreditLine]) -> Claimed:
+    async def _claim_batch(self, lines: list[Account]) -> Claimed:
         """Claim together; when the chain refuses that, one by one, so that one channel does not hold up the others."""
         try:
             return await self._claim_together(lines)
@@ -217,7 +224,7 @@ class Settler:
             raise refusals[0]
         return claimed
 
-    async def _claim_together(self, lines: list[CreditLine]) -> Claimed:
+    async def _claim_together(self, lines: list[Account]) -> Claimed:
         claims = [_claim_of(line) for line in lines]
         intents = [ClaimRecord(amount=claim.total_claimed, transaction=b"", settled=0) for claim in claims]
         await self._writer.commit(
@@ -243,12 +250,12 @@ class Settler:
         return claimed
 
 
-def claimable(line: CreditLine) -> int:
+def claimable(line: Account) -> int:
     """What a claim on this channel would still take: the best voucher's amount, as far as the contract holds it."""
     return max(0, min(line.best_amount, line.channel.balance) - line.channel.total_claimed) if line.channel else 0
 
 
-def as_record(known: ChannelRecord, state: ChannelState) -> ChannelRecord:
+def as_record(known: ChannelT, state: ChannelState) -> ChannelT:
     """A channel's record, brought in line with the chain."""
     finalizes_at = state.withdraw_finalizes_at(ChannelConfig.from_bytes(known.config))
     return replace(
@@ -260,12 +267,12 @@ def as_record(known: ChannelRecord, state: ChannelState) -> ChannelRecord:
     )
 
 
-def _claim_of(line: CreditLine) -> Claim:
+def _claim_of(line: Account) -> Claim:
     assert line.channel is not None
     assert line.best is not None
     return Claim(
         config=ChannelConfig.from_bytes(line.channel.config),
         voucher_amount=line.best.amount,
         signature=line.best.signature,
-        total_claimed=min(line.best.amount, line.channel.balance),
+        total_claimed=min(line.best_amount, line.channel.balance),
     )

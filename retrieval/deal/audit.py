@@ -2,7 +2,8 @@
 
 What must hold, always: each deal that ended has one outcome, at the amount of its last receipt, and each that did not is open; per channel
 the amounts of all deals sum to the best voucher, which the channel's authorizer signed, and no more was claimed than it promises; all
-accounts together come to zero. Where the other party showed that it counts another sum, the journal says so in a transfer of its own
+accounts together come to zero. What was charged over HTTP is the sum of its sales, within what the best voucher promises or what was
+received. Where the other party showed that it counts another sum, the journal says so in a transfer of its own
 (``postings.correction``), and the sum is right with it.
 """
 
@@ -10,9 +11,20 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
+from typing import Final
 
 from retrieval.deal import fold, postings
-from retrieval.deal.records import ChannelRecord, DealRecord, LineRecord, OutcomeRecord, ReceiptRecord
+from retrieval.deal.records import (
+    ChannelRecord,
+    DealRecord,
+    ExactRecord,
+    HttpChannelRecord,
+    HttpSaleRecord,
+    LineRecord,
+    OutcomeRecord,
+    ReceiptRecord,
+    TabRecord,
+)
 from retrieval.errors import ErrorCode, LocalProtocolError, RemoteProtocolError
 from retrieval.identity import EvmAddress
 from retrieval.ledger.journal import Journal, RecordKind
@@ -34,7 +46,7 @@ class Audit:
     n_open: int
     n_channels: int
     promised: int
-    """By the best voucher of each channel."""
+    """By the best voucher of each channel; of that, over HTTP, what was charged."""
     claimed: int
 
 
@@ -45,15 +57,16 @@ def check(storage: StateStorage) -> Audit:
         n_deals, n_open, owed = _check_deals(state)
         owed.update(_corrections(state))
         promised, claimed, n_channels = _check_channels(state, owed)
+        charged, taken, n_tabs = _check_tabs(state)
         _check_accounts(state)
     return Audit(
         n_entries=head.sequence,
         head=head.hash,
         n_deals=n_deals,
         n_open=n_open,
-        n_channels=n_channels,
-        promised=promised,
-        claimed=claimed,
+        n_channels=n_channels + n_tabs,
+        promised=promised + charged,
+        claimed=claimed + taken,
     )
 
 
@@ -122,7 +135,43 @@ def _check_channels(state: StateView, owed: Counter[bytes]) -> tuple[int, int, i
     return promised, claimed, len(channels)
 
 
-def _check_signature(channel_id: bytes, channel: ChannelRecord, voucher: Voucher) -> None:
+def _check_tabs(state: StateView) -> tuple[int, int, int]:
+    """What was charged and claimed over all channels that pay over HTTP, and how many there are; payers by ``exact`` are checked too."""
+    balances = Balances(state, limited=postings.LIMITED)
+    channels, tabs = dict(fold.scan(state, HttpChannelRecord)), dict(fold.scan(state, TabRecord))
+    sold, received = Counter[bytes](), Counter[bytes]()
+    for _, sale in fold.scan(state, HttpSaleRecord):
+        sold[sale.tab] += sale.amount
+    for _, transfer in fold.scan(state, ExactRecord):
+        received[transfer.payer] += transfer.amount if transfer.transaction else 0
+    charged = claimed = 0
+    for key in {*tabs, *sold, *received}:
+        tab, channel = tabs.get(key, _NO_TAB), channels.get(key)
+        name = f"tab {key.hex()}"
+        if sold[key] != tab.charged:
+            raise _broken(f"{name}: its answers sum to {sold[key]}, and {tab.charged} was charged")
+        if channel is None:
+            accounts = postings.prepaid_account(key), postings.sold_account(key)
+            held = tuple(balances.balance(account).posted for account in accounts)
+            if received[key] != tab.received or held != (tab.received - tab.charged, tab.charged):
+                raise _broken(f"{name}: {received[key]} was received and {tab.charged} charged, and its accounts hold {held}")
+            continue
+        if tab.best is not None:
+            voucher = Voucher(channel_id=ChannelId(key), amount=tab.best.amount, signature=tab.best.signature)
+            _check_signature(key, channel, voucher)
+        if tab.charged > (tab.best.amount if tab.best else 0):
+            raise _broken(f"{name}: {tab.charged} was charged, above its best voucher")
+        taken = balances.balance(postings.claimed_account(key)).posted
+        if taken + balances.balance(postings.earned_account(key)).posted != tab.charged:
+            raise _broken(f"{name}: its accounts do not hold what was charged, {tab.charged}")
+        if channel.total_claimed > tab.charged:
+            raise _broken(f"{name}: {channel.total_claimed} was claimed of {tab.charged} charged; was state/ restored from an old copy?")
+        charged += tab.charged
+        claimed += channel.total_claimed
+    return charged, claimed, len(channels)
+
+
+def _check_signature(channel_id: bytes, channel: ChannelRecord | HttpChannelRecord, voucher: Voucher) -> None:
     domain = settlement_domain(channel.chain_id, EvmAddress(channel.contract))
     try:
         verify_voucher(voucher, ChannelConfig.from_bytes(channel.config).payer_authorizer, domain)
@@ -135,6 +184,9 @@ def _check_accounts(state: StateView) -> None:
     total = sum(balances.balance(account.decode("ascii")).posted for account, _ in state.scan(ACCOUNTS))
     if total:
         raise _broken(f"all accounts together hold {total}, not nothing")
+
+
+_NO_TAB: Final = TabRecord(charged=0, overpaid=0, received=0)
 
 
 def _broken(why: str) -> LocalProtocolError:

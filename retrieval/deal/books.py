@@ -14,14 +14,17 @@ from retrieval.deal.line import CreditLine
 from retrieval.deal.records import (
     ChannelRecord,
     DealRecord,
+    HttpChannelRecord,
     LineRecord,
     Outcome,
     ReceiptRecord,
     SentRecord,
+    TabRecord,
 )
 from retrieval.deal.sale import Sale, position_of
 from retrieval.deal.states import SaleEvent, SaleState
 from retrieval.deal.step import NOTHING, Step
+from retrieval.deal.tab import Tab
 from retrieval.deal.terms import FLAT_FEE_ONCE_S, WINDOW_FIRST_DEFAULT, WINDOW_MAX_DEFAULT
 from retrieval.errors import ErrorCode
 from retrieval.identity import PeerKey
@@ -57,6 +60,8 @@ class Tables:
     receipts: Mapping[bytes, ReceiptRecord] = field(default_factory=dict)
     """Of open deals."""
     sent: Mapping[bytes, SentRecord] = field(default_factory=dict)
+    http_channels: Mapping[bytes, HttpChannelRecord] = field(default_factory=dict)
+    tabs: Mapping[bytes, TabRecord] = field(default_factory=dict)
     reservations: tuple[bytes, ...] = ()
     """Ids of transfers that are still pending."""
 
@@ -88,6 +93,10 @@ class ProviderBooks:
         self.quotes: OrderedDict[QuoteDigest, Offered] = OrderedDict()
         """The oldest first. (A plain dict looks for its first key past all that were taken away before it.)"""
         self.channel_of_peer: dict[bytes, bytes] = {}
+        self.tabs: dict[bytes, Tab] = {
+            key: Tab.restored(key, tables.tabs.get(key), tables.http_channels.get(key)) for key in {*tables.tabs, *tables.http_channels}
+        }
+        """Of those who pay over HTTP, by channel id or payer's address."""
         self._fees: dict[tuple[bytes, bytes], float] = {}
         for channel_id, channel in tables.channels.items():
             self.line(channel_id).channel = channel
@@ -248,12 +257,18 @@ class ProviderBooks:
 
     # the chain
 
-    def channel_seen(self, channel_id: bytes, channel: ChannelRecord, now: float) -> Step:
+    def channel_seen(self, channel_id: bytes, channel: ChannelRecord | HttpChannelRecord, now: float) -> Step:
         """Adopt what the chain says of a channel."""
-        line = self.line(channel_id)
-        before = line.channel
+        line: CreditLine | Tab
+        if isinstance(channel, HttpChannelRecord):
+            line = self.tabs.setdefault(channel_id, Tab(key=channel_id))
+            before: ChannelRecord | HttpChannelRecord | None = line.channel
+            line.channel = channel
+        else:
+            line = self.line(channel_id)
+            before = line.channel
+            line.channel = channel
         if before == channel:
             return NOTHING
-        line.channel = channel
         moved = postings.chain_moved(channel_id, before, channel, promised=line.best_amount, reserved=line.reserved, now_ms=int(now * 1000))
         return Step(records=tuple(moved))

@@ -13,11 +13,15 @@ from retrieval.deal.records import (
     ChannelRecord,
     ClaimRecord,
     DealRecord,
+    ExactRecord,
+    HttpChannelRecord,
+    HttpSaleRecord,
     LineRecord,
     OutcomeRecord,
     PriceRecord,
     ReceiptRecord,
     SentRecord,
+    TabRecord,
 )
 from retrieval.errors import ErrorCode, LocalProtocolError
 from retrieval.ledger.entry import Entry
@@ -38,6 +42,10 @@ TABLE_OF_BODY: Final[dict[type, str]] = {
     OutcomeRecord: "outcomes/1",
     ClaimRecord: "claims/1",
     PriceRecord: "prices/1",
+    HttpChannelRecord: "http-channels/1",
+    TabRecord: "tabs/1",
+    HttpSaleRecord: "http-sales/1",
+    ExactRecord: "exact/1",
 }
 OPEN_DEALS: Final = "open-deals/1"
 """Ids of deals without an outcome, so that a start does not read every deal there ever was."""
@@ -103,5 +111,7 @@ def load_tables(state: StateView) -> Tables:
         open_deals=of_open(DealRecord),
         receipts=of_open(ReceiptRecord),
         sent=of_open(SentRecord),
+        http_channels=dict(scan(state, HttpChannelRecord)),
+        tabs=dict(scan(state, TabRecord)),
         reservations=tuple(transfer.id for transfer in open_reservations(state)),
     )

@@ -11,6 +11,9 @@ chain      minus what the contract holds for the channels we know
 channel:X  the deposit's part that no voucher promises yet; windows are reserved here, so it never goes below zero
 earned:X   what vouchers promise (provider), or what we promised (client), and no claim has taken
 claimed:X  what claims have taken out of the contract
+received   minus what payers have sent straight to the receiver's wallet, by x402's ``exact``
+prepaid:A  the part of it that payer A has not spent; answers are reserved here
+sold:A     the part that answers have used
 ========== ======================================================================================================
 """
 
@@ -19,12 +22,13 @@ from __future__ import annotations
 import hashlib
 from typing import Final
 
-from retrieval.deal.records import ChannelRecord, record
+from retrieval.deal.records import ChannelRecord, HttpChannelRecord, record
 from retrieval.ledger.journal import Record, RecordKind
 from retrieval.ledger.transfers import ID_SIZE, Transfer, TransferFlag, encode_transfer, renewal_of
 
 CHAIN: Final = "chain"
-LIMITED: Final = frozenset({"channel", "earned"})
+RECEIVED: Final = "received"
+LIMITED: Final = frozenset({"channel", "earned", "prepaid"})
 """Classes of accounts that never owe: nothing is reserved beyond a deposit, nothing claimed beyond a voucher."""
 
 
@@ -40,6 +44,14 @@ def claimed_account(channel_id: bytes) -> str:
     return f"claimed:{channel_id.hex()}"
 
 
+def prepaid_account(payer: bytes) -> str:
+    return f"prepaid:{payer.hex()}"
+
+
+def sold_account(payer: bytes) -> str:
+    return f"sold:{payer.hex()}"
+
+
 def deposit(channel_id: bytes, *, balance_before: int, rise: int, now_ms: int) -> Record:
     """The contract's balance for a channel rose, or fell (a negative ``rise``) by a refund or withdrawal."""
     debit, credit = (CHAIN, channel_account(channel_id)) if rise > 0 else (channel_account(channel_id), CHAIN)
@@ -48,7 +60,13 @@ def deposit(channel_id: bytes, *, balance_before: int, rise: int, now_ms: int) -
 
 
 def chain_moved(
-    channel_id: bytes, before: ChannelRecord | None, after: ChannelRecord, *, promised: int, reserved: int, now_ms: int
+    channel_id: bytes,
+    before: ChannelRecord | HttpChannelRecord | None,
+    after: ChannelRecord | HttpChannelRecord,
+    *,
+    promised: int,
+    reserved: int,
+    now_ms: int,
 ) -> list[Record]:
     """What the chain newly says of a channel: its record, and the transfers for a changed balance or claimed total.
 
@@ -78,6 +96,17 @@ def reserve(channel_id: bytes, deal_id: bytes, *, ordinal: int, now_ms: int, amo
         amount=amount,
         flag=TransferFlag.PENDING,
     )
+
+
+def order_reserved(key: bytes, order_id: bytes, *, amount: int, has_channel: bool) -> Transfer:
+    """Set the price of an answer over HTTP aside, on the tab ``key``, until it has ended."""
+    debit, credit = (channel_account, earned_account) if has_channel else (prepaid_account, sold_account)
+    return Transfer(id=_id(b"order", order_id), debit=debit(key), credit=credit(key), amount=amount, flag=TransferFlag.PENDING)
+
+
+def exact_received(payer: bytes, exact_id: bytes, *, amount: int) -> Record:
+    """A payer's ``exact`` transfer was mined, and is to be spent."""
+    return transfer_record(Transfer(id=_id(b"exact", exact_id), debit=RECEIVED, credit=prepaid_account(payer), amount=amount))
 
 
 def post(reservation: Transfer, *, amount: int) -> Record:

@@ -228,6 +228,8 @@ class ProviderSession:
             channel_id = ChannelId(present.session_key.channel_id)
             if channel_id in self._presents:
                 return NOTHING
+            if channel_id in books.tabs:
+                raise RemoteProtocolError(ErrorCode.CHANNEL_UNACCEPTABLE, "it is spent from over HTTP, which counts in another way")
             check_config(config, books.channel_terms, channel_id)
             if len(self._presents) >= PRESENTS_PENDING_MAX:
                 raise RemoteProtocolError(ErrorCode.RATE_LIMITED, "too many channels are being looked at", retry_after_s=1)

@@ -124,6 +124,61 @@ class ClaimRecord:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class HttpChannelRecord:
+    """A channel that is spent from over HTTP, as the chain describes it. Subject: the channel id. No peer has a SessionKey for it."""
+
+    config: bytes = wire(1, blob(CHANNEL_CONFIG_SIZE))
+    chain_id: int = wire(2, uint())
+    contract: bytes = wire(3, blob(20))
+    balance: int = wire(4, shape.amount)
+    """Deposits the contract holds for the channel; claims do not reduce it."""
+    total_claimed: int = wire(5, shape.amount)
+    closing: bool = wire(6, flag)
+    """Whether a withdrawal has begun: no more credit."""
+    withdraw_at: int = wire(7, uint(1 << 40))
+    """Block timestamp from which the withdrawal can be finalized; 0 when none has begun."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TabRecord:
+    """The running totals of one payer over HTTP. Subject: the channel id, or the payer's address where it pays by ``exact``."""
+
+    best: VoucherFields | None = wire(1, nested(VoucherFields), optional=True)
+    charged: int = wire(2, shape.amount)
+    """For answers that have ended: what may be claimed."""
+    overpaid: int = wire(3, shape.amount)
+    """By rounding, in 2^-30 of the smallest unit; the next answer costs so much less."""
+    received: int = wire(4, shape.amount)
+    """By ``exact`` transfers."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HttpSaleRecord:
+    """An answer that was paid for and has ended. Subject: the order's id."""
+
+    tab: bytes = wire(1, blob(20, 32))
+    payer: bytes = wire(2, blob(20))
+    selection: Selection = wire(3, nested(Selection))
+    n_bytes: int = wire(4, _bytes)
+    amount: int = wire(5, shape.amount)
+    price_per_gib: int = wire(6, shape.amount)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExactRecord:
+    """A signed transfer (EIP-3009) that a request came with. Subject: its id, of payer and nonce. Written before it is submitted, with
+    ``transaction`` empty, and once it is mined; or where it was only shown, to spend what an earlier one left."""
+
+    payer: bytes = wire(1, blob(20))
+    nonce: bytes = wire(2, blob(32))
+    amount: int = wire(3, shape.amount)
+    """What it moves; 0 where it was only shown, and is never submitted by us."""
+    transaction: bytes = wire(4, blob(0, 32))
+    from_block: int = wire(5, uint())
+    """Where to begin looking for it, should we not hear that it was mined."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PriceRecord:
     """What a provider asks. Subject: a root's CID, or ``DEFAULT_PRICE`` for all others."""
 
@@ -133,7 +188,20 @@ class PriceRecord:
 
 DEFAULT_PRICE = b"*"
 
-Body = ChannelRecord | LineRecord | DealRecord | SentRecord | ReceiptRecord | OutcomeRecord | ClaimRecord | PriceRecord
+Body = (
+    ChannelRecord
+    | LineRecord
+    | DealRecord
+    | SentRecord
+    | ReceiptRecord
+    | OutcomeRecord
+    | ClaimRecord
+    | PriceRecord
+    | HttpChannelRecord
+    | TabRecord
+    | HttpSaleRecord
+    | ExactRecord
+)
 
 KIND_OF_BODY: dict[type[Body], RecordKind] = {
     ChannelRecord: RecordKind.CHANNEL,
@@ -144,6 +212,10 @@ KIND_OF_BODY: dict[type[Body], RecordKind] = {
     OutcomeRecord: RecordKind.OUTCOME,
     ClaimRecord: RecordKind.CLAIM,
     PriceRecord: RecordKind.PRICE,
+    HttpChannelRecord: RecordKind.HTTP_CHANNEL,
+    TabRecord: RecordKind.TAB,
+    HttpSaleRecord: RecordKind.HTTP_SALE,
+    ExactRecord: RecordKind.EXACT,
 }
 BODY_OF_KIND = {kind: body for body, kind in KIND_OF_BODY.items()}
 

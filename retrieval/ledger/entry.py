@@ -48,6 +48,10 @@ class RecordKind(IntEnum):
     ADMIN = 12
     LINE = 13
     SENT = 14
+    HTTP_CHANNEL = 15
+    TAB = 16
+    HTTP_SALE = 17
+    EXACT = 18
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -96,6 +96,10 @@ def test_numbers_on_disk_stay_as_they_are() -> None:
         "ADMIN": 12,
         "LINE": 13,
         "SENT": 14,
+        "HTTP_CHANNEL": 15,
+        "TAB": 16,
+        "HTTP_SALE": 17,
+        "EXACT": 18,
     }
 
 
