@@ -7,6 +7,7 @@ Payloads are held against their CIDs by the C core too, but for BLAKE3, which go
 
 from __future__ import annotations
 
+import base64
 import hashlib
 from dataclasses import dataclass
 from typing import Final, NewType
@@ -99,11 +100,12 @@ def parse_cid(text: str) -> Cid:
 
 def format_cid(cid: bytes) -> str:
     """Show a CID: base58btc for version 0, base32 for version 1."""
-    from multiformats import multibase
+    if cid.startswith(b"\x12\x20"):
+        from multiformats import multibase
 
-    is_version_0 = cid.startswith(b"\x12\x20")
-    text: str = multibase.encode(bytes(cid), "base58btc" if is_version_0 else "base32")
-    return text[1:] if is_version_0 else text  # version 0 is written without the letter that names the base
+        text: str = multibase.encode(bytes(cid), "base58btc")
+        return text[1:]  # version 0 is written without the letter that names the base
+    return "b" + base64.b32encode(cid).decode("ascii").rstrip("=").lower()  # a hundred times as fast as multibase
 
 
 def _prefix(codec: int) -> bytes:

@@ -13,7 +13,7 @@ from typing import Final
 from retrieval.cid import CBOR, DAG_CBOR, DAG_JSON, DAG_PB, JSON, RAW, Cid
 from retrieval.dag import pb, unixfs
 from retrieval.dag.block import BlockKind, codec_of, inline_payload, kind_of, load, not_held
-from retrieval.dag.filenode import file_node
+from retrieval.dag.filenode import FileNode, file_node
 from retrieval.dag.protobuf import malformed
 from retrieval.dag.unixfs import SYMLINK_TARGET_SIZE_MAX, NodeType
 from retrieval.dag.walk import Walk
@@ -51,19 +51,27 @@ _DOCUMENTS: Final = {
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Resolved:
-    """What a path leads to."""
+class Reached:
+    """Where a path ends. The block there has not been looked at."""
 
-    kind: EntityKind
     cid: Cid
-    size_bytes: int | None
-    """Bytes of the file, as its root node claims; of the block where it is no UnixFS; of a symlink's target. None for directories."""
-    target: bytes | None
-    """Where a symlink points."""
     remainder: tuple[str, ...]
     """The last names of the path, where they lead to a value inside the document ``cid``."""
     path_cids: tuple[Cid, ...]
     """The root, and what each name that stands for a link leads to (``X-Ipfs-Roots``)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Resolved(Reached):
+    """What a path leads to."""
+
+    kind: EntityKind
+    size_bytes: int | None
+    """Bytes of the file, as its root node claims; of the block where it is no UnixFS; of a symlink's target. None for directories."""
+    target: bytes | None
+    """Where a symlink points."""
+    file: FileNode | None
+    """The root node of a UnixFS file, for ``reader.pieces``."""
 
     @property
     def is_bytes(self) -> bool:
@@ -77,42 +85,53 @@ def resolve(store: BlockStore, root: Cid, path: Sequence[str] = ()) -> Resolved:
     Raises ``RemoteProtocolError`` as ``Walk`` does, and ``LocalProtocolError(not_found)`` where the store lacks a block of the path or the
     entity's own.
     """
+    return look(store, reach(store, root, path))
+
+
+def reach(store: BlockStore, root: Cid, path: Sequence[str] = ()) -> Reached:
+    """Where a path ends; whether the store has that block too is not asked. Raises as ``resolve`` does."""
     walk = Walk(root, path, Scope.BLOCK)
     while walk.terminal is None:
         assert walk.expected is not None
         walk.advance(load(store, walk.expected))
-    kind, size_bytes, target = _look(store, walk.terminal)
+    return Reached(cid=walk.terminal, remainder=walk.remainder, path_cids=tuple(walk.path_cids))
+
+
+def look(store: BlockStore, reached: Reached) -> Resolved:
+    """What stands where a path ends. Raises as ``resolve`` does."""
+    kind, size_bytes, target, file = _look(store, reached.cid)
     return Resolved(
+        cid=reached.cid,
+        remainder=reached.remainder,
+        path_cids=reached.path_cids,
         kind=kind,
-        cid=walk.terminal,
         size_bytes=size_bytes,
         target=target,
-        remainder=walk.remainder,
-        path_cids=tuple(walk.path_cids),
+        file=file,
     )
 
 
-def _look(store: BlockStore, cid: Cid) -> tuple[EntityKind, int | None, bytes | None]:
-    """Kind, size and symlink target."""
+def _look(store: BlockStore, cid: Cid) -> tuple[EntityKind, int | None, bytes | None, FileNode | None]:
+    """Kind, size, symlink target and file root."""
     inline = kind_of(cid) in (BlockKind.INLINE_LEAF, BlockKind.INLINE_NODE)
     if codec_of(cid) != DAG_PB:
         size_bytes = len(inline_payload(cid)) if inline else store.size(cid)
         if size_bytes is None:
             raise not_held(cid)
-        return _DOCUMENTS[codec_of(cid)], size_bytes, None
+        return _DOCUMENTS[codec_of(cid)], size_bytes, None, None
     block = load(store, cid)
     node = pb.decode(block)
     content = unixfs.decode_any(node.data)
     if content is None or content.type is NodeType.METADATA:
-        return EntityKind.DAG_PB, len(block), None
+        return EntityKind.DAG_PB, len(block), None, None
     if content.is_directory:
-        return EntityKind.DIRECTORY, None, None
+        return EntityKind.DIRECTORY, None, None, None
     if content.type is NodeType.SYMLINK:
         target = content.data or b""
         if not 0 < len(target) <= SYMLINK_TARGET_SIZE_MAX or b"\0" in target:
             raise malformed("a symlink's target is not a path")
-        return EntityKind.SYMLINK, len(target), target
-    size = file_node(node, content).size
-    if size > SIZE_BYTES_MAX:
-        raise RemoteProtocolError(ErrorCode.DAG_TOO_LARGE, f"a file claims {size} bytes")
-    return EntityKind.FILE, size, None
+        return EntityKind.SYMLINK, len(target), target, None
+    file = file_node(node, content)
+    if file.size > SIZE_BYTES_MAX:
+        raise RemoteProtocolError(ErrorCode.DAG_TOO_LARGE, f"a file claims {file.size} bytes")
+    return EntityKind.FILE, file.size, None, file

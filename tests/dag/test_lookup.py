@@ -56,6 +56,7 @@ def test_every_kind_is_told_with_its_size() -> None:
         assert (found.cid, found.kind, found.size_bytes) == (cid, kind, size_bytes)
         assert found.is_bytes == (kind not in (EntityKind.DIRECTORY, EntityKind.SYMLINK))
         assert (found.path_cids, found.remainder) == ((cid,), ())
+        assert (found.file is not None) == (kind is EntityKind.FILE)
     assert resolve(dag.store, dag.symlink(b"to/here")).target == b"to/here"
 
 

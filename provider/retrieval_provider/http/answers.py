@@ -15,24 +15,25 @@ from urllib.parse import quote
 from retrieval.cid import Cid, format_cid
 from retrieval.dag.block import BlockKind, inline_payload, kind_of, not_held
 from retrieval.dag.links import document
-from retrieval.dag.lookup import EntityKind, Resolved, resolve
+from retrieval.dag.lookup import EntityKind, Reached, Resolved, look, reach, resolve
 from retrieval.dag.reader import RawPart
 from retrieval.dag.walk import Walk
 from retrieval.errors import ErrorCode, LocalProtocolError, RemoteProtocolError
 from retrieval.store.blocks import BlockStore
 
 from . import pages
-from .ask import Ask, content_path
+from .ask import Ask
 from .bodies import Piece, block_pieces, car_pieces, file_pieces
 from .conditions import has_it, wanted_bytes
 from .formats import Format
-from .media import OCTETS, SNIFFED_BYTES, media_type_of
+from .media import SNIFFED_BYTES, media_type_by_beginning, media_type_by_name
 
 FOR_EVER: Final = "public, max-age=29030400, immutable"
 FOR_A_WEEK: Final = "public, max-age=604800, stale-while-revalidate=2678400"
 """Pages that we made: the content stays, the page about it may not."""
 PATH_SHOWN_MAX: Final = 4096
 """Characters of ``X-Ipfs-Path``; a longer one is left out, since clients give up on headers of 8 KiB."""
+_QUERY_SAFE: Final = "%!$&'()*+,;=:@/?-._~"
 INDEX_NAME: Final = "index.html"
 
 SANDBOX: Final = "sandbox allow-scripts allow-forms allow-modals allow-popups allow-downloads"
@@ -91,20 +92,27 @@ class _Shape:
 def answer(store: BlockStore, ask: Ask) -> Answer:
     """The answer to a request, with its body still in the store.
 
-    Raises ``RetrievalError`` as ``resolve`` does, and ``not_cached``, ``unsupported_format``, ``inside_document``,
+    Raises ``RetrievalError`` as ``lookup.resolve`` does, and ``not_cached``, ``unsupported_format``, ``inside_document``,
     ``range_not_satisfiable``.
     """
     try:
-        found = resolve(store, ask.root, ask.path)
+        reached = reach(store, ask.root, ask.path)
+        headers = _path_headers(ask, reached)
+        shape = _verifiable(store, ask, reached, ask.wish.formats[0])
+        if shape is None:
+            found = look(store, reached)
+            if _is_a_page(ask, found) and not ask.names_folder:
+                return Answer(status=301, headers=headers | {"Location": _with_query(f"{ask.url_path}/", ask.query)}, size=0)
+            shape = _shape(store, ask, found)
     except LocalProtocolError as error:
         if error.code is ErrorCode.NOT_FOUND and ask.only_if_held:
             raise RemoteProtocolError(ErrorCode.NOT_CACHED, error.detail) from error
         raise
-    headers = _path_headers(ask, found)
-    if _is_a_page(ask, found) and not ask.names_folder:
-        return Answer(status=301, headers=headers | {"Location": _with_query(f"{ask.url_path}/", ask.query)}, size=0)
-    shape = _shape(store, ask, found)
-    headers |= _shape_headers(ask, shape)
+    return _conditional(ask, shape, headers | _shape_headers(ask, shape))
+
+
+def _conditional(ask: Ask, shape: _Shape, headers: dict[str, str]) -> Answer:
+    """As much of it as the client does not have."""
     if has_it(ask.if_none_match, shape.etag):
         return Answer(status=304, headers=headers, size=0)
     headers["Content-Type"] = shape.media_type
@@ -118,25 +126,32 @@ def answer(store: BlockStore, ask: Ask) -> Answer:
     return Answer(status=206, headers=headers, size=stop - start, pieces=shape.pieces(start, stop), form=shape.form)
 
 
+def _verifiable(store: BlockStore, ask: Ask, reached: Reached, form: Format | None) -> _Shape | None:
+    """A form that any block has, so that nobody need look at it."""
+    match form:
+        case Format.CAR:
+            return _car(store, ask, reached)
+        case Format.RAW:
+            return _block(store, ask, reached)
+        case _:
+            return None
+
+
 def _shape(store: BlockStore, ask: Ask, found: Resolved) -> _Shape:
     """The liked form among those the content has."""
     for form in ask.wish.formats:
-        match form:
-            case Format.CAR:
-                return _car(store, ask)
-            case Format.RAW:
-                return _block(store, ask, found)
-            case None:
-                return _for_people(store, ask, found)
-            case Format.JSON | Format.CBOR if found.kind in _UNIXFS:
-                return _for_people(store, ask, found)  # a file is what it is, whatever it is hoped to be
-            case _ if found.kind in _SERVED_AS[form]:
-                return _document(store, ask, found, form)
+        if (shape := _verifiable(store, ask, found, form)) is not None:
+            return shape
+        if form is None or (form in (Format.JSON, Format.CBOR) and found.kind in _UNIXFS):
+            return _for_people(store, ask, found)  # a file is what it is, whatever it is hoped to be
+        if found.kind in _SERVED_AS[form]:
+            return _document(store, ask, found, form)
     asked = next(form for form in ask.wish.formats if form is not None)
     raise RemoteProtocolError(ErrorCode.UNSUPPORTED_FORMAT, f"{found.kind.value} is not converted to {asked.value}")
 
 
-def _car(store: BlockStore, ask: Ask) -> _Shape:
+def _car(store: BlockStore, ask: Ask, reached: Reached) -> _Shape:
+    _block_size(store, reached.cid)  # to find now, while it can be said, that it is not held
     dups = ask.wish.car_dups
     chosen = f"{ask.url_path} {ask.scope.name} {ask.byte_range} {dups}"
     root = format_cid(ask.root)
@@ -151,9 +166,9 @@ def _car(store: BlockStore, ask: Ask) -> _Shape:
     )
 
 
-def _block(store: BlockStore, ask: Ask, found: Resolved) -> _Shape:
-    _require_whole(found)
-    cid, size = found.cid, _block_size(store, found.cid)
+def _block(store: BlockStore, ask: Ask, reached: Reached) -> _Shape:
+    _require_whole(reached)
+    cid, size = reached.cid, _block_size(store, reached.cid)
     return _Shape(
         etag=f'"{format_cid(cid)}.raw"',
         media_type=Format.RAW.media_type,
@@ -232,16 +247,14 @@ def _file(store: BlockStore, ask: Ask, found: Resolved, etag: str, *, name: str 
     def body(start: int, stop: int) -> Iterator[Piece]:
         if target is not None:
             return iter((target[start:stop],))
-        return file_pieces(store, cid, start, stop) if found.kind is EntityKind.FILE else block_pieces(cid, start, stop, size)
+        return block_pieces(cid, start, stop, size) if found.file is None else file_pieces(store, found.file, start, stop)
 
     name = name or ask.filename or (ask.path[-1] if ask.path else None)
+    media_type = None if name is None else media_type_by_name(name)
     if target is not None:
         media_type = "inode/symlink"
-    elif found.kind is EntityKind.DAG_PB:
-        media_type = OCTETS
-    else:
-        head = _head(store, body(0, min(size, SNIFFED_BYTES)))
-        media_type = media_type_of(name, head, is_whole=size <= SNIFFED_BYTES)
+    elif media_type is None:
+        media_type = media_type_by_beginning(_head(store, body(0, min(size, SNIFFED_BYTES))), is_whole=size <= SNIFFED_BYTES)
     shown = None
     if ask.download or ask.filename is not None:
         shown = _disposition("attachment" if ask.download else "inline", name or format_cid(cid))
@@ -282,7 +295,7 @@ def _is_a_page(ask: Ask, found: Resolved) -> bool:
     return found.kind in (EntityKind.DAG_CBOR, EntityKind.DAG_JSON) and ask.wish.likes_pages and not ask.download
 
 
-def _require_whole(found: Resolved) -> None:
+def _require_whole(found: Reached) -> None:
     if found.remainder:
         raise RemoteProtocolError(ErrorCode.INSIDE_DOCUMENT, f"{'/'.join(found.remainder)[:64]!r} of {format_cid(found.cid)}")
 
@@ -296,7 +309,7 @@ def _block_size(store: BlockStore, cid: Cid) -> int:
     return size
 
 
-def _path_headers(ask: Ask, found: Resolved) -> dict[str, str]:
+def _path_headers(ask: Ask, found: Reached) -> dict[str, str]:
     shown = {"X-Ipfs-Path": ask.url_path} if len(ask.url_path) <= PATH_SHOWN_MAX else {}
     return shown | {"X-Ipfs-Roots": ",".join(map(format_cid, found.path_cids))}
 
@@ -329,14 +342,8 @@ def _with_query(path: str, query: str) -> str:
     return f"{path}?{quote(query, safe=_QUERY_SAFE)}" if query else path
 
 
-_QUERY_SAFE: Final = "%!$&'()*+,;=:@/?-._~"
-
-
 def _disposition(how: str, name: str) -> str:
     """``Content-Disposition`` (RFC 6266): a name in ASCII for everybody, and the right one where that was not enough."""
     plain = "".join(letter if letter.isascii() and letter.isprintable() and letter not in '"\\%' else "_" for letter in name)
     shown = f'{how}; filename="{plain}"'
     return shown if plain == name else f"{shown}; filename*=UTF-8''{quote(name.encode('utf-8', 'replace'), safe='')}"
-
-
-__all__ = ["Answer", "answer", "content_path", "read_part"]

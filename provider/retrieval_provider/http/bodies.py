@@ -10,7 +10,8 @@ from typing import Final
 
 from retrieval.cid import Cid
 from retrieval.dag.block import BlockKind, Loader, inline_payload, kind_of, load, not_held
-from retrieval.dag.reader import RawPart, pieces, read_root
+from retrieval.dag.filenode import FileNode
+from retrieval.dag.reader import RawPart, pieces
 from retrieval.dag.walk import Walk
 from retrieval.store.blocks import BlockStore
 from retrieval.store.car import car_head, section_head
@@ -29,13 +30,12 @@ def block_pieces(cid: Cid, start: int, stop: int, block_size: int) -> Iterator[P
         yield RawPart(cid, start, stop, block_size)
 
 
-def file_pieces(store: BlockStore, cid: Cid, start: int, stop: int) -> Iterator[Piece]:
+def file_pieces(store: BlockStore, root: FileNode, start: int, stop: int) -> Iterator[Piece]:
     """The bytes of a file from ``start`` to before ``stop``. What they come to is not checked here.
 
     Raises ``LocalProtocolError(not_found)``, ``RemoteProtocolError``: ``malformed_block``, ``dag_too_large``.
     """
-    loader = Loader(store)
-    return pieces(loader, read_root(cid, loader(cid)), start, stop)
+    return pieces(Loader(store), root, start, stop)
 
 
 def car_pieces(store: BlockStore, root: Cid, walk: Walk) -> Iterator[Piece]:

@@ -67,20 +67,16 @@ _CONTROLS: Final = re.compile(rb"[\x00-\x08\x0b\x0e-\x1a\x1c-\x1f]")
 _JSON_BEGINS: Final = re.compile(rb'\s*(?:\{\s*(?:"|\})|\[\s*(?:["\[\]{0-9-]|true|false|null))')
 
 
-def media_type_of(name: str | None, head: bytes, *, is_whole: bool) -> str:
-    """The media type of a file called ``name`` that begins with ``head``, its first ``SNIFFED_BYTES`` (all of it where ``is_whole``)."""
-    named = _by_name(name) if name else None
-    return named or _by_beginning(head, is_whole=is_whole)
-
-
-def _by_name(name: str) -> str | None:
+def media_type_by_name(name: str) -> str | None:
+    """The media type of a file with this name; None where the name says nothing."""
     media_type, encoding = _BY_NAME.guess_type(f"/{name}", strict=False)
     if encoding is not None or media_type is None:
         return None if media_type is None else f"application/{encoding}"
     return f"{media_type}; charset=utf-8" if media_type.startswith("text/") else media_type
 
 
-def _by_beginning(head: bytes, *, is_whole: bool) -> str:
+def media_type_by_beginning(head: bytes, *, is_whole: bool) -> str:
+    """The media type of a file that begins with ``head``, its first ``SNIFFED_BYTES``, or all of it where ``is_whole``."""
     for beginning, media_type in _BEGINNINGS:
         if beginning.match(head):
             return media_type
