@@ -7,7 +7,9 @@ mutations of the seeds wherever the tests run.
 
 from __future__ import annotations
 
+import base64
 import io
+import json
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -28,6 +30,9 @@ from retrieval.dag.reader import chunks, read_root
 from retrieval.errors import ErrorCode, LocalProtocolError, RemoteProtocolError
 from retrieval.identity import format_peer_id, parse_peer_id
 from retrieval.payment.receipt import ReceiptBundle, verify_bundle
+from retrieval.payment.x402.answer import Charged
+from retrieval.payment.x402.offer import PaymentRequired
+from retrieval.payment.x402.payment import Payment
 from retrieval.settings.load import values_in_file
 from retrieval.settings.write import write_default
 from retrieval.store.car import CarReader
@@ -197,6 +202,21 @@ def check_car(data: bytes) -> None:
             assert len(cid) <= CID_SIZE_MAX
 
 
+def check_headers(data: bytes) -> None:
+    """What x402 puts into HTTP headers: JSON, in base64."""
+    header = base64.b64encode(data).decode()
+    with suppress(RemoteProtocolError):
+        offer = PaymentRequired.from_header(header)
+        assert PaymentRequired.from_header(offer.to_header()) == offer
+        for text in (offer.url, offer.description, offer.error, *(entry.token_name for entry in offer.accepts)):
+            text.encode()  # who signs a token's name, or prints the others, can
+    with suppress(RemoteProtocolError):
+        payment = Payment.from_header(header)
+        assert Payment.from_header(payment.to_header()) == payment
+    with suppress(RemoteProtocolError):
+        Charged.from_header(header)
+
+
 def check_settings(data: bytes) -> None:
     text = data.decode("utf-8", "replace")
     with suppress(LocalProtocolError):
@@ -254,6 +274,22 @@ def _settings_seeds() -> Iterator[bytes]:
     yield b'name = "x"\n[serve]\nlisten = ["/ip4/127.0.0.1/tcp/0"]\nprice = "1 USD/GiB"\n'
 
 
+def _header_seeds() -> Iterator[bytes]:
+    address, word, signature = "0x" + "12" * 20, "0x" + "34" * 32, "0x" + "56" * 65
+    network = {"network": "eip155:31337", "asset": address, "amount": "1000", "payTo": address, "maxTimeoutSeconds": 60}
+    exact = {"scheme": "exact", **network, "extra": {"name": "USD Coin", "version": "2"}}
+    channel = {"receiverAuthorizer": address, "withdrawDelay": 900, "minDeposit": "1"}
+    batch = {"scheme": "batch-settlement", **network, "extra": {"name": "USD", "version": "2", **channel}}
+    offer = {"x402Version": 2, "error": "none", "resource": {"url": "/ipfs", "description": "x"}, "accepts": [exact, batch]}
+    times = {"validAfter": "0", "validBefore": "9"}
+    transfer = {"from": address, "to": address, "value": "1000", **times, "nonce": word}
+    payment = {"x402Version": 2, "accepted": exact, "payload": {"signature": signature, "authorization": transfer}}
+    charge = {"success": True, "extra": {"chargedAmount": "5", "channelState": {"chargedCumulativeAmount": "7"}}}
+    for members in (offer, payment, charge):
+        yield json.dumps(members).encode()
+    yield json.dumps(offer | {"error": "\ud800"}).encode()
+
+
 def _receipt_seeds() -> Iterator[bytes]:
     return _vectors("receipt", "receipts", field="body")
 
@@ -266,6 +302,7 @@ TARGETS: Final[dict[str, Target]] = {
     "car": Target(check=check_car, seeds=_car_seeds),
     "cbor": Target(check=check_cbor, seeds=lambda: _vectors("cbor", "accepted", "refused", field="encoded")),
     "framing": Target(check=check_framing, seeds=_framing_seeds),
+    "headers": Target(check=check_headers, seeds=_header_seeds),
     "handshake": Target(check=check_handshake, seeds=handshake_seeds),
     "messages": Target(check=check_messages, seeds=_message_seeds),
     "names": Target(check=check_names, seeds=_name_seeds),

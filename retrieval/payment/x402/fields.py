@@ -28,6 +28,7 @@ Json: TypeAlias = dict[str, Any]  # what JSON holds is only known to who reads i
 
 _DECIMAL: Final = re.compile(r"0|[1-9][0-9]{0,77}", re.ASCII)  # 2^256 has 78 digits
 _HEX: Final = re.compile(r"0x((?:[0-9a-fA-F]{2})*)", re.ASCII)
+_SURROGATE: Final = re.compile(r"[\ud800-\udfff]")
 _NETWORK: Final = re.compile(r"eip155:([1-9][0-9]{0,15})", re.ASCII)
 
 
@@ -57,8 +58,9 @@ class Fields:
         return [Fields(item, f"{self._path(name)}[{place}]") for place, item in enumerate(items)]
 
     def text(self, name: str, most: int = NAME_MAX) -> str:
+        """Never half a surrogate pair, which JSON can write and nobody can sign or print."""
         found = self._members.get(name)
-        if type(found) is not str or len(found) > most:
+        if type(found) is not str or len(found) > most or _SURROGATE.search(found):
             raise malformed(f"{self._path(name)} is no text of at most {most} characters")
         return found
 
