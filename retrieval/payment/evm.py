@@ -18,6 +18,8 @@ from retrieval.identity import DIGEST_SIZE, EvmAddress, EvmKey, format_address, 
 from retrieval.payment.chain import DEVCHAIN, MULTICALL3, ChannelState, Claim, Deployment, Settlement, TokenFacts
 from retrieval.payment.channel import ChannelConfig, ChannelId, channel_id, settlement_domain
 from retrieval.payment.voucher import ReceiveAuthorization, receive_with_authorization_digest, refund_digest
+from retrieval.payment.x402.batch import Deposit
+from retrieval.payment.x402.exact import ExactPayment
 
 if TYPE_CHECKING:
     from web3 import Web3
@@ -119,6 +121,40 @@ class EvmChain:
         )
         arguments = [_config(config), amount, self.deployment.collector, collector_data]
         return self._send(sender, f"deposit({_CONFIG},uint128,address,bytes)", arguments)
+
+    # What payers signed for others to submit (x402)
+
+    def relay_deposit(self, config: ChannelConfig, deposit: Deposit, *, sender: EvmKey) -> bytes:
+        """Put a deposit into its channel that the channel's payer signed; `sender` only pays the gas."""
+        from eth_abi import encode
+
+        salt = int.from_bytes(deposit.salt, "big")
+        collector_data = encode(
+            ["uint256", "uint256", "uint256", "bytes"], [deposit.valid_after, deposit.valid_before, salt, deposit.signature]
+        )
+        arguments = [_config(config), deposit.amount, self.deployment.collector, collector_data]
+        return self._send(sender, f"deposit({_CONFIG},uint128,address,bytes)", arguments)
+
+    def check_exact(self, payment: ExactPayment) -> None:
+        """Try a signed transfer without submitting it. Raises `transaction_failed` when it would not go through, also after it has."""
+        self._check_once()
+        self._rpc.call(self.deployment.token, _exact_calldata(payment), None)
+
+    def relay_exact(self, payment: ExactPayment, *, sender: EvmKey) -> bytes:
+        """Submit a transfer that its payer signed; `sender` only pays the gas."""
+        self._check_once()
+        receipt = self._rpc.transact(sender, self.deployment.token, _exact_calldata(payment), self.deployment.chain_id)
+        return bytes(receipt["transactionHash"])
+
+    def find_exact(self, payer: EvmAddress, nonce: bytes, *, from_block: int) -> bytes | None:
+        """The transaction in which a signed transfer was mined, whoever submitted it; None where there is none yet."""
+        self._check_once()
+        topics = [keccak256(b"AuthorizationUsed(address,bytes32)"), bytes(12) + payer, nonce]
+        return self._rpc.find_log(self.deployment.token, topics, from_block)
+
+    def block_number(self) -> int:
+        """Of the newest block."""
+        return self._block_before(0)
 
     # Taking out
 
@@ -315,6 +351,13 @@ class _Rpc:
         with self.calling() as w3:
             return bytes(w3.eth.call({"to": format_address(to), "data": data}, "latest" if block is None else block))
 
+    def find_log(self, address: EvmAddress, topics: list[bytes], from_block: int) -> bytes | None:
+        """The transaction of the first event of a contract with these topics since a block."""
+        with self.calling() as w3:
+            shown = [f"0x{topic.hex()}" for topic in topics]
+            logs = w3.eth.get_logs({"address": format_address(address), "topics": shown, "fromBlock": from_block, "toBlock": "latest"})
+            return bytes(logs[0]["transactionHash"]) if logs else None
+
     def balance(self, owner: EvmAddress) -> int:
         with self.calling() as w3:
             return int(w3.eth.get_balance(format_address(owner)))
@@ -422,6 +465,14 @@ def _decode(types: list[str], output: bytes, what: str) -> tuple[Any, ...]:
         return tuple(decode(types, output))
     except (DecodingError, UnicodeDecodeError) as error:
         raise LocalProtocolError(ErrorCode.WRONG_CHAIN, f"{what} is not what this project knows") from error
+
+
+def _exact_calldata(payment: ExactPayment) -> bytes:
+    r, s, v = payment.signature[:32], payment.signature[32:64], payment.signature[64]
+    return _calldata(
+        "transferWithAuthorization(address,address,uint256,uint256,uint256,bytes32,uint8,bytes32,bytes32)",
+        [payment.payer, payment.payee, payment.amount, payment.valid_after, payment.valid_before, payment.nonce, v, r, s],
+    )
 
 
 def _config(config: ChannelConfig) -> tuple[Any, ...]:

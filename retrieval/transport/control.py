@@ -22,7 +22,6 @@ import trio
 
 from retrieval.errors import ErrorCode, LocalProtocolError, RetrievalError
 
-SOCKET_NAME: Final = "control.sock"
 SOCKET_PATH_MAX: Final = 107  # bytes of a Unix socket's path, less its final zero (unix(7))
 REQUEST_MAX: Final = 64 * 1024  # bytes of one line
 ANSWER_MAX: Final = 16 * 1024 * 1024  # bytes of one line; a statement of 10,000 deals takes about 4 MiB
@@ -49,8 +48,6 @@ async def serve_control(path: Path, verbs: Mapping[str, Verb], *, task_status: S
     What a killed process left at ``path`` is replaced. A verb runs to its end even when whoever asked has gone away. Raises
     ``LocalProtocolError(state_locked)`` when a living process answers there.
     """
-    listening, inode = _listen(path)
-    listener = trio.SocketListener(trio.socket.from_stdlib_socket(listening))
     room = trio.CapacityLimiter(CONNECTIONS_MAX)
 
     async def converse(stream: trio.SocketStream) -> None:
@@ -66,9 +63,20 @@ async def serve_control(path: Path, verbs: Mapping[str, Verb], *, task_status: S
         finally:
             room.release()
 
-    try:
+    with listening_at(path) as listener:
         task_status.started()
         await trio.serve_listeners(converse, [listener])
+
+
+@contextmanager
+def listening_at(path: Path) -> Iterator[trio.SocketListener]:
+    """A socket that only this user reaches, for as long as the block runs.
+
+    What a killed process left at ``path`` is replaced. Raises ``LocalProtocolError(state_locked)`` when a living process answers there.
+    """
+    listening, inode = _listen(path)
+    try:
+        yield trio.SocketListener(trio.socket.from_stdlib_socket(listening))
     finally:
         _remove(path, inode)
 
@@ -159,14 +167,14 @@ def _listen(path: Path) -> tuple[socket.socket, int]:
     _remove_stale(path)
     listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
-        with _short(path) as name:
+        with short_name(path) as name:
             listening.bind(name)
         path.chmod(0o600)  # in time: until listen(), whoever connects is refused
         listening.listen(CONNECTIONS_MAX)
         listening.setblocking(False)
     except OSError as error:
         listening.close()
-        raise LocalProtocolError(ErrorCode.FILE_UNREADABLE, f"{SOCKET_NAME}: {error.strerror or error}") from error
+        raise LocalProtocolError(ErrorCode.FILE_UNREADABLE, f"{path.name}: {error.strerror or error}") from error
     return listening, path.lstat().st_ino
 
 
@@ -187,7 +195,7 @@ def _remove_stale(path: Path) -> None:
     except ConnectionRefusedError:
         path.unlink(missing_ok=True)
         return
-    raise LocalProtocolError(ErrorCode.STATE_LOCKED, f"another process answers at {SOCKET_NAME}")
+    raise LocalProtocolError(ErrorCode.STATE_LOCKED, f"another process answers at {path.name}")
 
 
 # The asking side.
@@ -197,7 +205,7 @@ def _connect(path: Path, timeout_s: float) -> socket.socket:
     connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         connection.settimeout(timeout_s)
-        with _short(path) as name:
+        with short_name(path) as name:
             connection.connect(name)
     except BaseException:
         connection.close()
@@ -240,7 +248,7 @@ def _unavailable(why: str) -> LocalProtocolError:
 
 
 @contextmanager
-def _short(path: Path) -> Iterator[str]:
+def short_name(path: Path) -> Iterator[str]:
     """A name for ``path`` that fits a socket address: a deep home is reached through an open descriptor of it (Linux)."""
     if len(os.fsencode(path)) <= SOCKET_PATH_MAX:
         yield str(path)
