@@ -15,6 +15,7 @@ from nacl.exceptions import BadSignatureError
 from nacl.signing import SigningKey
 from sha3 import keccak_256
 
+from retrieval import multibase
 from retrieval.errors import ErrorCode, LocalProtocolError, RemoteProtocolError
 
 if TYPE_CHECKING:
@@ -106,9 +107,7 @@ def public_key_of(peer_id: bytes) -> bytes:
 
 def format_peer_id(peer_id: PeerId) -> str:
     """Show a peer id as multiaddrs carry it: ``12D3KooW…``, base58btc without a multibase prefix."""
-    from multiformats import multibase
-
-    return str(multibase.encode(peer_id, "base58btc")[1:])
+    return multibase.to_base58(peer_id)
 
 
 def parse_peer_id(text: str) -> PeerId:
@@ -116,8 +115,6 @@ def parse_peer_id(text: str) -> PeerId:
 
     Raises ``RemoteProtocolError(unsupported_key)`` when it is neither, or not of an Ed25519 key.
     """
-    from multiformats import multibase
-
     if not 0 < len(text) <= PEER_ID_TEXT_MAX:
         raise RemoteProtocolError(ErrorCode.UNSUPPORTED_KEY, f"a peer id does not have {len(text)} characters")
     bare = text.startswith(("1", "Qm"))  # the bare base58btc of a multihash, by the rule of libp2p's peer-ids specification

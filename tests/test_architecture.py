@@ -22,7 +22,7 @@ PACKAGES: Final = {
 # From the bottom up. A part imports itself and the rows below, never a sibling. The longest name that fits a module is its part.
 ROWS: Final = (
     ("retrieval._native",),
-    ("retrieval.errors",),
+    ("retrieval.errors", "retrieval.multibase"),
     ("retrieval.cid", "retrieval.identity", "retrieval.memory", "retrieval.units"),
     ("retrieval.staging", "retrieval.wire"),
     ("retrieval.store",),
@@ -55,8 +55,7 @@ DOORS: Final[dict[str, tuple[str, ...]]] = {
     "libp2p": ("retrieval.transport.libp2p",),
     "lmdb": ("retrieval.store.lmdb",),
     "mmh3": ("retrieval.dag.hamt",),
-    "multiaddr": ("retrieval.transport.libp2p",),
-    "multiformats": ("retrieval.cid", "retrieval.identity"),
+    "multiformats": ("retrieval.multibase",),
     "nacl": ("retrieval.identity",),
     "platformdirs": ("retrieval.home",),
     "requests": ("retrieval.payment.evm",),

@@ -26,6 +26,18 @@ def test_an_address_reads_back_as_it_was_written(host: str) -> None:
     assert address.endpoint == Endpoint(family=host.split("/")[1], host=host.split("/")[2], port=4001)
 
 
+@pytest.mark.parametrize(
+    ("spelling", "canonical"),
+    [
+        ("/ip6/2001:DB8:0:0::7/tcp/04001", "/ip6/2001:db8::7/tcp/4001"),
+        ("/dns/xn--mnchen-3ya.de/tcp/1", "/dns/xn--mnchen-3ya.de/tcp/1"),
+        ("/dns/münchen.de/tcp/1", "/dns/münchen.de/tcp/1"),
+    ],
+)
+def test_an_address_has_one_canonical_form(spelling: str, canonical: str) -> None:
+    assert str(parse_address(f"{spelling}/p2p/{PEER}/")) == f"{canonical}/p2p/{PEER}"
+
+
 def test_every_spelling_of_a_peer_gives_one_address() -> None:
     plain = parse_address(f"/ip4/127.0.0.1/tcp/1/p2p/{PEER}")
 
@@ -57,6 +69,15 @@ def test_the_peer_of_an_address_is_the_identity_multihash_of_its_key(seed: bytes
         f"/ip4/127.0.0.256/tcp/1/p2p/{PEER}",
         f"/unix/run/socket/p2p/{PEER}",
         "/ip4/127.0.0.1/tcp/4001/p2p/nonsense",
+        f"/ip4/127.0.0.01/tcp/1/p2p/{PEER}",
+        f"/ip6/fe80::1%eth0/tcp/1/p2p/{PEER}",
+        f"/ip6/127.0.0.1/tcp/1/p2p/{PEER}",
+        f"/ip4/127.0.0.1/tcp/+1/p2p/{PEER}",
+        f"/ip4/127.0.0.1/tcp//p2p/{PEER}",
+        f"/dns4/ex ample.org/tcp/1/p2p/{PEER}",
+        f"/dns4/example..org/tcp/1/p2p/{PEER}",
+        f"/dns4/{'a' * 64}.org/tcp/1/p2p/{PEER}",
+        f"/dns4/::1/tcp/1/p2p/{PEER}",
         f"/dns/{'a' * ADDRESS_TEXT_MAX}/tcp/1/p2p/{PEER}",
         f"/dns/{'a' * 300}/tcp/1/p2p/{PEER}",
         "http://127.0.0.1:4001",

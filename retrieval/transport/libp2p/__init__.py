@@ -1,4 +1,4 @@
-"""Trio: streams to other peers over libp2p: TCP, Noise, Yamux. The only door to multiaddr and to the ciphers of ``cryptography``."""
+"""Trio: streams to other peers over libp2p: TCP, Noise, Yamux. The only door to ``cryptography``."""
 
 from .address import PeerAddress, address_prefix, parse_address, parse_listen
 from .host import PROTOCOL_ID, Host, open_host
