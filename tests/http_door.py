@@ -14,7 +14,7 @@ from typing import Any
 
 from aiohttp import web
 from foreign import fixtures
-from retrieval_provider.http.app import SERVER_OPTIONS, Door
+from retrieval_provider.http.app import Door
 from retrieval_provider.http.routing import Reach
 from retrieval_provider.http.till import FreeTill, Till
 
@@ -90,9 +90,9 @@ def open_door(store: BlockStore, till: Till | None = None, *, requests_max: int 
     stopping, opened, ports = asyncio.Event(), threading.Event(), list[int]()
 
     async def serve() -> None:
-        runner = web.AppRunner(Door(store, till or FreeTill(), REACH, requests_max=requests_max).app(), **SERVER_OPTIONS)
+        runner = Door(store, till or FreeTill(), REACH, requests_max=requests_max).runner(shutdown_s=0.1)
         await runner.setup()
-        await web.TCPSite(runner, "127.0.0.1", 0, shutdown_timeout=0.1).start()
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
         ports.append(runner.addresses[0][1])
         opened.set()
         await stopping.wait()

@@ -200,9 +200,10 @@ def price(console: Console, home: Home, cid: str | None, amount: tuple[str, ...]
 
 @cli.command()
 @click.option("--listen", multiple=True, metavar="MULTIADDR", help="Where clients reach this provider, in place of serve.listen.")
+@click.option("--http", multiple=True, metavar="MULTIADDR", help="Where the HTTP gateway listens, in place of http.listen.")
 @RPC
 @verb
-def serve(console: Console, home: Home, listen: tuple[str, ...], rpc: str | None) -> None:
+def serve(console: Console, home: Home, listen: tuple[str, ...], http: tuple[str, ...], rpc: str | None) -> None:
     """Serve, take payment, and claim it.
 
     Ctrl-C tells the clients, claims, and ends; a second one ends at once.
@@ -212,7 +213,7 @@ def serve(console: Console, home: Home, listen: tuple[str, ...], rpc: str | None
     from .config import load_settings
     from .foreground import serve as serve_in_foreground
 
-    settings, _ = load_settings(home, {"serve.listen": listen or None, "chain.rpc": rpc})
+    settings, _ = load_settings(home, {"serve.listen": listen or None, "http.listen": http or None, "chain.rpc": rpc})
     trio.run(serve_in_foreground, console, home, settings)
 
 

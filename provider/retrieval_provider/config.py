@@ -32,6 +32,16 @@ class Serve:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Http:
+    listen: tuple[str, ...] = multiaddrs((), "Where the HTTP gateway listens, such as /ip4/127.0.0.1/tcp/4802; nowhere by default.")
+    announce: tuple[str, ...] = multiaddrs(
+        (), "Where clients reach the gateway, such as /dns4/example.org/tcp/443/tls/http; where it listens by default."
+    )
+    workers: int = integer(1, "Processes that serve HTTP.", minimum=1, maximum=64)
+    requests_max: int = integer(1_024, "Requests that one of these processes answers at once.", minimum=1, maximum=100_000)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Chain:
     rpc: str = url("", "JSON-RPC of the chain on which this provider is paid; empty serves free content only.")
     poll: int = seconds("15 s", "How often channels are looked at on the chain.")
@@ -62,6 +72,7 @@ class Store:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProviderSettings:
     serve: Serve = section(Serve, "Serving.")
+    http: Http = section(Http, "The HTTP gateway.")
     chain: Chain = section(Chain, "Getting paid.")
     price: Pricing = section(Pricing, "Prices.")
     credit: Credit = section(Credit, "What clients may owe.")

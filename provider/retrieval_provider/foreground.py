@@ -75,11 +75,13 @@ class Narrator:
             "event": "ready",
             "peer_id": format_peer_id(node.peer_id),
             "addresses": list(node.addresses),
+            "urls": list(node.urls),
             "rpc": settings.chain.rpc or None,
         }
         shown = {
             "peer": format_peer_id(node.peer_id),
             "addresses": "\n".join(node.addresses),
+            "gateway": "\n".join(node.urls) or "off",
             "paid on": settings.chain.rpc or "nothing: all content is free",
         }
         self._console.emit(ready, table=lambda: facts(shown))

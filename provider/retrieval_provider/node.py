@@ -21,7 +21,8 @@ from retrieval.transport.writer import open_writer, steady_clock
 from retrieval.wire.messages import Settlement
 
 from .admission import QueryRates, SessionLimits
-from .config import ProviderSettings, Serve
+from .config import ProviderSettings
+from .http.workers import open_workers
 from .ledger import Ledger, open_ledger
 from .pricing import PriceList
 from .serving import Listener, Service, SessionServer, turn_away
@@ -43,6 +44,8 @@ class Node:
 
     peer_id: PeerId
     addresses: tuple[str, ...]
+    urls: tuple[str, ...]
+    """Of the HTTP gateway; none where there is none."""
     service: Service
     settler: Settler | None
     sessions: set[SessionServer]
@@ -83,7 +86,7 @@ async def open_node(
             clock=clock,
             listener=listener,
         )
-        yield await opened.enter_async_context(_running(service, settler, ledger.books.key, settings.serve))
+        yield await opened.enter_async_context(_running(service, settler, ledger.books.key, home, settings))
 
 
 async def _reach_chain(settings: ProviderSettings, prices: PriceList) -> EvmChain | None:
@@ -102,17 +105,19 @@ async def _reach_chain(settings: ProviderSettings, prices: PriceList) -> EvmChai
 
 
 @asynccontextmanager
-async def _running(service: Service, settler: Settler | None, key: PeerKey, serve: Serve) -> AsyncIterator[Node]:
+async def _running(service: Service, settler: Settler | None, key: PeerKey, home: Home, settings: ProviderSettings) -> AsyncIterator[Node]:
     sessions = set[SessionServer]()
     async with trio.open_nursery() as background:
         background.start_soon(_expire, service)
         if settler is not None:
             await settler.warn_without_gas()
             background.start_soon(settler.run)
-        async with open_host(key.seed, serve.listen) as host:
-            host.serve(_session_handler(service, SessionLimits(serve), sessions))
-            log.info("%s serves on %s", format_peer_id(key.peer_id), ", ".join(host.addresses))
-            yield Node(peer_id=key.peer_id, addresses=host.addresses, service=service, settler=settler, sessions=sessions)
+        async with open_host(key.seed, settings.serve.listen) as host:
+            host.serve(_session_handler(service, SessionLimits(settings.serve), sessions))
+            name = format_peer_id(key.peer_id)
+            log.info("%s serves on %s", name, ", ".join(host.addresses))
+            async with open_workers(home, settings, peer_id=name, libp2p=host.addresses) as urls:
+                yield Node(peer_id=key.peer_id, addresses=host.addresses, urls=urls, service=service, settler=settler, sessions=sessions)
             await _drain(sessions)
         if settler is not None and settler.unclaimed():
             try:

@@ -16,7 +16,7 @@ goes to stderr. A failure says what happened, whose doing it was and what to try
         sys.exit(run(cli, program="retrieval-client"))
 """
 
-from retrieval.console.logs import configure_logging
+from retrieval.console.logs import configure_logging, logging_now
 from retrieval.console.options import common_options, verb
 from retrieval.console.progress import Progress
 from retrieval.console.run import run
@@ -39,6 +39,7 @@ __all__ = [
     "common_options",
     "configure_logging",
     "facts",
+    "logging_now",
     "printable",
     "run",
     "short_cid",

@@ -30,12 +30,19 @@ def configure_logging(level: str, *, form: Literal["text", "json"] = "text") -> 
         logging.getLogger(name).setLevel(level.upper())
 
 
+def logging_now() -> tuple[str, Literal["text", "json"]]:
+    """Level and form as they were last configured: what to give a process of ours that is to log as this one does."""
+    handlers = [handler for handler in logging.getLogger().handlers if isinstance(handler, _StderrHandler)]
+    level = logging.getLevelName(logging.getLogger(OUR_LOGGERS[0]).getEffectiveLevel()).lower()
+    return level if level in LEVELS else "warning", "json" if handlers and handlers[-1].is_json else "text"
+
+
 class _StderrHandler(logging.Handler):
     """Writes to whatever sys.stderr is at the moment: while a progress bar is drawn, that is a stream which keeps clear of it."""
 
     def __init__(self, *, as_json: bool, with_traceback: bool) -> None:
         super().__init__()
-        self._as_json: Final = as_json
+        self.is_json: Final = as_json
         self._with_traceback: Final = with_traceback
 
     def emit(self, record: logging.LogRecord) -> None:
@@ -51,7 +58,7 @@ class _StderrHandler(logging.Handler):
         if error is not None:
             message += f": {type(error).__name__}: {error}"
         told = "".join(traceback.format_exception(error)) if error is not None and self._with_traceback else ""
-        if self._as_json:
+        if self.is_json:
             event = {"time": show_time(record.created), "level": record.levelname.lower(), "logger": record.name, "message": message}
             return json.dumps(event | ({"traceback": told} if told else {})) + "\n"
         return f"{show_time(record.created)} {record.levelname.lower():7} {record.name}: {printable(message)}\n{told}"

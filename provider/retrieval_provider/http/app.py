@@ -75,18 +75,6 @@ COMMON: Final = {
 }
 """Headers of every answer: any web page may have the content, since no client is known here by its cookies or its place."""
 
-SERVER_OPTIONS: Final = {
-    "access_log": None,
-    "auto_decompress": False,
-    "handler_cancellation": True,
-    "keepalive_timeout": IDLE_S,
-    "lingering_time": 0.0,
-    "max_field_size": HEADER_LINE_MAX,
-    "max_headers": HEADERS_MAX,
-    "max_line_size": ADDRESS_MAX,
-}
-"""What ``web.AppRunner`` is to be given: the limits that hold before a request reaches its handler."""
-
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
@@ -101,8 +89,8 @@ class Door:
         self._n_requests = 0
         self._threads: Final = Threads(THREADS_MAX)
 
-    def app(self) -> web.Application:
-        """The application, for a ``web.AppRunner`` with ``SERVER_OPTIONS``. The door is of no use after it."""
+    def runner(self, *, shutdown_s: float) -> web.AppRunner:
+        """What serves it, under the limits that hold before a request reaches its handler; ``shutdown_s`` is for answers to end in."""
         app = web.Application(middlewares=[self._answer_all])
         app.router.add_get("/ipfs/{rest:.*}", self._content)
         app.router.add_get(f"{routing.PREFIX}{{cid}}", self._providers)
@@ -110,7 +98,18 @@ class Door:
         app.router.add_get("/readyz", self._readyz)
         app.on_response_prepare.append(_add_common)
         app.on_cleanup.append(self._close)
-        return app
+        return web.AppRunner(
+            app,
+            access_log=None,
+            auto_decompress=False,
+            handler_cancellation=True,
+            keepalive_timeout=IDLE_S,
+            lingering_time=0.0,
+            max_field_size=HEADER_LINE_MAX,
+            max_headers=HEADERS_MAX,
+            max_line_size=ADDRESS_MAX,
+            shutdown_timeout=shutdown_s,
+        )
 
     async def _content(self, request: web.Request) -> web.StreamResponse:
         headers = _headers_of(request)

@@ -1,0 +1,200 @@
+"""Trio. The processes of the HTTP door, seen from the node: started with it, started again when one falls, ended with it.
+
+The node opens the listening sockets and keeps them, so that a port is known before a process runs, and connections wait while one is
+replaced. A worker lives as long as its standard input: it ends with the node, also when the node is killed.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+import socket
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Iterator
+from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
+from dataclasses import asdict, dataclass
+from typing import Any, Final
+
+import trio
+
+from retrieval.console import logging_now
+from retrieval.errors import ErrorCode, LocalProtocolError
+from retrieval.home import Home
+
+from ..config import ProviderSettings
+
+log: Final = logging.getLogger("retrieval.provider.http")
+
+MODULE: Final = "retrieval_provider.http.worker"
+READY: Final = b"ready\n"
+READY_S: Final = 30.0
+"""How long a worker may take to be usable the first time: it loads aiohttp, on a machine that may be busy."""
+END_S: Final = 5.0
+"""How long workers may take to end what they are sending, once they are told to go."""
+RESTART_S: Final = 0.5
+RESTART_MAX_S: Final = 30.0
+"""The pause before a worker that fell is started again, and what it doubles to."""
+STEADY_S: Final = 60.0
+"""A worker that lived this long had no fault from its birth."""
+BACKLOG: Final = 1024  # connections that wait while all workers are busy or being replaced
+
+_LISTEN: Final = re.compile(r"/(ip4|ip6)/([0-9A-Fa-f.:]{1,45})/tcp/([0-9]{1,5})(?:/http)?")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Assignment:
+    """What a worker is told when it starts, as one line of JSON."""
+
+    blocks: str
+    """The folder of the block store."""
+    store_bytes_max: int
+    sockets: tuple[int, ...]
+    """Descriptors of the listening sockets."""
+    requests_max: int
+    peer_id: str
+    http: tuple[str, ...]
+    libp2p: tuple[str, ...]
+    """What routing answers say of this provider."""
+    log_level: str
+    log_form: str
+
+    def encode(self) -> bytes:
+        return json.dumps(asdict(self)).encode() + b"\n"
+
+    @classmethod
+    def decode(cls, line: bytes) -> Assignment:
+        """What ``encode`` made, by the same version of this program."""
+        told: dict[str, Any] = json.loads(line)
+        return cls(**(told | {name: tuple(told[name]) for name in ("sockets", "http", "libp2p")}))
+
+
+@asynccontextmanager
+async def open_workers(home: Home, settings: ProviderSettings, *, peer_id: str, libp2p: tuple[str, ...]) -> AsyncIterator[tuple[str, ...]]:
+    """Serve HTTP while the block runs; gives the URLs at which. Where ``http.listen`` is empty it does nothing.
+
+    ``libp2p`` are the addresses of the market, with the peer id. Raises ``LocalProtocolError``: ``usage`` for an address that cannot be
+    listened on, ``internal`` when a worker does not become usable.
+    """
+    if not settings.http.listen:
+        yield ()
+        return
+    with ExitStack() as opened:
+        sockets = [opened.enter_context(_listening(text)) for text in settings.http.listen]
+        level, form = logging_now()
+        assignment = Assignment(
+            blocks=str(home.blocks_path),
+            store_bytes_max=settings.store.bytes_max,
+            sockets=tuple(each.fileno() for each in sockets),
+            requests_max=settings.http.requests_max,
+            peer_id=peer_id,
+            http=settings.http.announce or tuple(map(_multiaddr_of, sockets)),
+            libp2p=tuple(address.removesuffix(f"/p2p/{peer_id}") for address in libp2p),
+            log_level=level,
+            log_form=form,
+        )
+        async with trio.open_nursery() as nursery:
+            workers = [Worker(assignment) for _ in range(settings.http.workers)]
+            for worker in workers:
+                nursery.start_soon(worker.run)
+            for worker in workers:
+                await worker.usable.wait()
+            urls = tuple(map(_url_of, sockets))
+            log.info("HTTP is served on %s by %d processes", ", ".join(urls), len(workers))
+            try:
+                yield urls
+            finally:
+                nursery.cancel_scope.cancel()
+
+
+class Worker:
+    """One process after another, of which one runs at a time."""
+
+    def __init__(self, assignment: Assignment) -> None:
+        self.usable: Final = trio.Event()
+        """Set once the first of them answers."""
+        self._assignment: Final = assignment
+
+    async def run(self) -> None:
+        """Keep a process running until cancelled. Raises ``LocalProtocolError(internal)`` when the first does not become usable."""
+        await self._live()
+        if not self.usable.is_set():
+            raise LocalProtocolError(ErrorCode.INTERNAL, "the HTTP gateway did not start")
+        pause_s = RESTART_S
+        while True:
+            await trio.sleep(pause_s)
+            born = trio.current_time()
+            await self._live()
+            pause_s = RESTART_S if trio.current_time() - born >= STEADY_S else min(2 * pause_s, RESTART_MAX_S)
+
+    async def _live(self) -> None:
+        """The life of one process."""
+        process = await trio.lowlevel.open_process(
+            [sys.executable, "-P", "-m", MODULE],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            pass_fds=self._assignment.sockets,
+        )
+        try:
+            if await self._tell(process):
+                self.usable.set()
+                log.error("a process of the HTTP gateway ended with status %d; another takes its place", await process.wait())
+        finally:
+            with trio.CancelScope(shield=True):
+                await _end(process)
+
+    async def _tell(self, process: trio.Process) -> bool:
+        """Give it its assignment; returns whether it became usable in time."""
+        assert process.stdin is not None
+        assert process.stdout is not None
+        heard = b""
+        with trio.move_on_after(READY_S), suppress(trio.BrokenResourceError):  # it may be gone before it was told
+            await process.stdin.send_all(self._assignment.encode())
+            while not heard.endswith(b"\n") and (part := await process.stdout.receive_some(len(READY))):
+                heard += part
+        return heard == READY
+
+
+async def _end(process: trio.Process) -> None:
+    """Ask it to go by closing its input, and see that it has gone."""
+    assert process.stdin is not None
+    assert process.stdout is not None
+    await process.stdin.aclose()
+    with trio.move_on_after(END_S):
+        await process.wait()
+    if process.returncode is None:
+        log.warning("a process of the HTTP gateway did not go within %g s and was killed", END_S)
+        process.kill()
+        await process.wait()
+    await process.stdout.aclose()
+
+
+@contextmanager
+def _listening(text: str) -> Iterator[socket.socket]:
+    """A listening socket. Raises ``LocalProtocolError(usage)``."""
+    form = _LISTEN.fullmatch(text)
+    if form is None:
+        raise LocalProtocolError(ErrorCode.USAGE, f"the gateway cannot listen on {text}: write it like /ip4/127.0.0.1/tcp/4802")
+    family = socket.AF_INET if form[1] == "ip4" else socket.AF_INET6
+    with socket.socket(family, socket.SOCK_STREAM) as listening:
+        try:
+            listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if family == socket.AF_INET6:
+                listening.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            listening.bind((form[2], int(form[3])))
+            listening.listen(BACKLOG)
+        except (OSError, OverflowError) as error:
+            raise LocalProtocolError(ErrorCode.USAGE, f"the gateway cannot listen on {text}: {error}") from error
+        listening.setblocking(False)
+        yield listening
+
+
+def _multiaddr_of(listening: socket.socket) -> str:
+    host, port = listening.getsockname()[:2]
+    return f"/{'ip4' if listening.family == socket.AF_INET else 'ip6'}/{host}/tcp/{port}/http"
+
+
+def _url_of(listening: socket.socket) -> str:
+    host, port = listening.getsockname()[:2]
+    return f"http://{host}:{port}" if listening.family == socket.AF_INET else f"http://[{host}]:{port}"
