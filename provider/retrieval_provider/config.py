@@ -59,6 +59,14 @@ class Pricing:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class X402:
+    free_per_day: int = size("64 MiB", "Bytes a day that each client address may have over HTTP for nothing.")
+    transfer_min: Amount = amount_of("0.01 USD", "The least a single transfer pays, as each costs gas; what is not used is kept.")
+    deposit_min: Amount = amount_of("0.1 USD", "The least that is deposited with a first payment over HTTP, as it costs us gas.")
+    facilitator: str = url("", "A facilitator that submits transfers and deposits; this provider's own key by default.")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Credit:
     window_first: int = size("4 MiB", "Unpaid bytes allowed to a channel that has paid little: what a stranger can cost you.")
     window_max: int = size("64 MiB", "Unpaid bytes allowed at most, reached when twice as much was paid.")
@@ -75,6 +83,7 @@ class ProviderSettings:
     http: Http = section(Http, "The HTTP gateway.")
     chain: Chain = section(Chain, "Getting paid.")
     price: Pricing = section(Pricing, "Prices.")
+    x402: X402 = section(X402, "What clients may have, and how they pay, over HTTP.")
     credit: Credit = section(Credit, "What clients may owe.")
     store: Store = section(Store, "The block store.")
 

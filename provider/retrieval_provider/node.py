@@ -6,6 +6,7 @@ import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, closing
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 import trio
@@ -23,6 +24,9 @@ from retrieval.wire.messages import Settlement
 from .admission import QueryRates, SessionLimits
 from .config import ProviderSettings
 from .http.workers import open_workers
+from .http_credit.bridge import SOCKET_NAME, serve_bridge
+from .http_credit.counter import Counter
+from .http_credit.opening import open_counter
 from .ledger import Ledger, open_ledger
 from .pricing import PriceList
 from .serving import Listener, Service, SessionServer, turn_away
@@ -86,7 +90,8 @@ async def open_node(
             clock=clock,
             listener=listener,
         )
-        yield await opened.enter_async_context(_running(service, settler, ledger.books.key, home, settings))
+        counter = None if chain is None or not settings.http.listen else open_counter(chain, ledger, service, settings)
+        yield await opened.enter_async_context(_running(service, settler, counter, ledger.books.key, home, settings))
 
 
 async def _reach_chain(settings: ProviderSettings, prices: PriceList) -> EvmChain | None:
@@ -105,18 +110,24 @@ async def _reach_chain(settings: ProviderSettings, prices: PriceList) -> EvmChai
 
 
 @asynccontextmanager
-async def _running(service: Service, settler: Settler | None, key: PeerKey, home: Home, settings: ProviderSettings) -> AsyncIterator[Node]:
+async def _running(
+    service: Service, settler: Settler | None, counter: Counter | None, key: PeerKey, home: Home, settings: ProviderSettings
+) -> AsyncIterator[Node]:
     sessions = set[SessionServer]()
     async with trio.open_nursery() as background:
         background.start_soon(_expire, service)
         if settler is not None:
             await settler.warn_without_gas()
             background.start_soon(settler.run)
+        till = None if counter is None else home.path / SOCKET_NAME
+        if counter is not None and till is not None:
+            background.start_soon(counter.transfers.resume_when_possible)
+            await background.start(partial(serve_bridge, till, counter))
         async with open_host(key.seed, settings.serve.listen) as host:
             host.serve(_session_handler(service, SessionLimits(settings.serve), sessions))
             name = format_peer_id(key.peer_id)
             log.info("%s serves on %s", name, ", ".join(host.addresses))
-            async with open_workers(home, settings, peer_id=name, libp2p=host.addresses) as urls:
+            async with open_workers(home, settings, peer_id=name, libp2p=host.addresses, till=till) as urls:
                 yield Node(peer_id=key.peer_id, addresses=host.addresses, urls=urls, service=service, settler=settler, sessions=sessions)
             await _drain(sessions)
         if settler is not None and settler.unclaimed():

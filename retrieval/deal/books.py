@@ -166,7 +166,11 @@ class ProviderBooks:
     def charge_flat_fee(self, sale: Sale, now: float) -> None:
         """Remember that the fee of a deal fell due with its first verified byte."""
         if sale.rate.flat_fee:
-            self._fees[sale.deal.peer, sale.deal.selection.digest] = now
+            self.fee_charged(sale.deal.peer, sale.deal.selection.digest, now)
+
+    def fee_charged(self, payer: bytes, selection_digest: bytes, now: float) -> None:
+        """Remember that this payer, a peer or a tab, has paid the fee of a selection."""
+        self._fees[payer, selection_digest] = now
 
     # money
 

@@ -107,22 +107,25 @@ class Tab:
             open_windows_price=self.reserved,
         )
 
-    def check_voucher(self, voucher: VoucherFields, amount: int) -> None:
-        """Judge whether a voucher pays for an order of at most ``amount`` beyond everything before it; its signature is known to be good.
+    def check_count(self, voucher_amount: int, amount: int) -> None:
+        """Judge whether a voucher pays for everything before and an order of at most ``amount``, and for nothing else.
 
         Raises ``RemoteProtocolError``: ``channel_closing``, ``payment_in_flight``, ``stale_voucher`` (the client counts otherwise than we
-        do, and can be told), ``voucher_over_deposit``.
+        do, and can be told).
         """
-        assert self.channel is not None
-        if self.channel.closing:
+        if self.channel is not None and self.channel.closing:
             raise RemoteProtocolError(ErrorCode.CHANNEL_CLOSING, "its withdrawal has begun on chain")
         expected = self.due + amount
-        if voucher.amount != expected:
-            if self.orders and voucher.amount <= expected:
+        if voucher_amount != expected:
+            if self.orders and voucher_amount <= expected:
                 raise RemoteProtocolError(ErrorCode.PAYMENT_IN_FLIGHT, f"{len(self.orders)} answers are under way from this channel")
             raise RemoteProtocolError(ErrorCode.STALE_VOUCHER, f"{self.due} is charged, so this request takes a voucher of {expected}")
-        if voucher.amount > self.channel.balance:
-            raise RemoteProtocolError(ErrorCode.VOUCHER_OVER_DEPOSIT, f"{voucher.amount} of {self.channel.balance}")
+
+    def check_covered(self, voucher_amount: int) -> None:
+        """Judge whether the deposit holds what a voucher promises. Raises ``RemoteProtocolError(voucher_over_deposit)``."""
+        assert self.channel is not None
+        if voucher_amount > self.channel.balance:
+            raise RemoteProtocolError(ErrorCode.VOUCHER_OVER_DEPOSIT, f"{voucher_amount} of {self.channel.balance}")
 
     def open(
         self,

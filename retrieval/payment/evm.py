@@ -146,11 +146,19 @@ class EvmChain:
         receipt = self._rpc.transact(sender, self.deployment.token, _exact_calldata(payment), self.deployment.chain_id)
         return bytes(receipt["transactionHash"])
 
-    def find_exact(self, payer: EvmAddress, nonce: bytes, *, from_block: int) -> bytes | None:
-        """The transaction in which a signed transfer was mined, whoever submitted it; None where there is none yet."""
+    def find_exact(self, payer: EvmAddress, payee: EvmAddress, amount: int, nonce: bytes, *, from_block: int) -> bytes | None:
+        """The transaction in which a signed transfer was mined, whoever submitted it; None where there is none.
+
+        A payer can use a nonce up for another transfer, so it is found by the transfer that the token logs right behind it.
+        """
         self._check_once()
         topics = [keccak256(b"AuthorizationUsed(address,bytes32)"), bytes(12) + payer, nonce]
-        return self._rpc.find_log(self.deployment.token, topics, from_block)
+        moved = [keccak256(b"Transfer(address,address,uint256)"), bytes(12) + payer, bytes(12) + payee]
+        for transaction, following in self._rpc.logs_behind(self.deployment.token, topics, from_block):
+            found = following is not None and [bytes(topic) for topic in following["topics"]] == moved
+            if found and int.from_bytes(bytes(following["data"]), "big") == amount:
+                return transaction
+        return None
 
     def block_number(self) -> int:
         """Of the newest block."""
@@ -351,12 +359,20 @@ class _Rpc:
         with self.calling() as w3:
             return bytes(w3.eth.call({"to": format_address(to), "data": data}, "latest" if block is None else block))
 
-    def find_log(self, address: EvmAddress, topics: list[bytes], from_block: int) -> bytes | None:
-        """The transaction of the first event of a contract with these topics since a block."""
+    def logs_behind(self, address: EvmAddress, topics: list[bytes], from_block: int) -> list[tuple[bytes, Any]]:
+        """For each event of a contract with these topics since a block: its transaction, and the contract's log right behind it."""
+        shown = [f"0x{topic.hex()}" for topic in topics]
         with self.calling() as w3:
-            shown = [f"0x{topic.hex()}" for topic in topics]
             logs = w3.eth.get_logs({"address": format_address(address), "topics": shown, "fromBlock": from_block, "toBlock": "latest"})
-            return bytes(logs[0]["transactionHash"]) if logs else None
+            found = []
+            for log in logs:
+                behind = [
+                    each
+                    for each in w3.eth.get_transaction_receipt(log["transactionHash"])["logs"]
+                    if each["logIndex"] == log["logIndex"] + 1 and bytes.fromhex(each["address"][2:]) == address
+                ]
+                found.append((bytes(log["transactionHash"]), behind[0] if behind else None))
+            return found
 
     def balance(self, owner: EvmAddress) -> int:
         with self.calling() as w3:

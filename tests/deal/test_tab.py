@@ -91,7 +91,8 @@ class Shop:
     def order(self, tab: Tab, n_bytes: int, *, rate: Rate = CENT, amount: int | None = None) -> OrderId:
         """An order as x402's client pays for it: what is due, and the quoted price."""
         signed = voucher(tab.due + rate.owed(n_bytes) if amount is None else amount)
-        tab.check_voucher(signed, rate.owed(n_bytes))
+        tab.check_count(signed.amount, rate.owed(n_bytes))
+        tab.check_covered(signed.amount)
         return self.open(tab, n_bytes, rate, signed)
 
     def open(self, tab: Tab, n_bytes: int, rate: Rate, signed: VoucherFields | None) -> OrderId:

@@ -22,6 +22,7 @@ from aiohttp import web
 from retrieval.console import configure_logging
 from retrieval.store.disk import DiskBlockStore
 
+from ..http_credit.paid_till import PaidTill
 from .app import Door
 from .routing import Reach
 from .till import FreeTill
@@ -45,7 +46,8 @@ def main() -> None:
 async def _serve(assignment: Assignment) -> None:
     with closing(DiskBlockStore(Path(assignment.blocks), bytes_max=assignment.store_bytes_max, readonly=True)) as store:
         reach = Reach(peer_id=assignment.peer_id, http=assignment.http, libp2p=assignment.libp2p)
-        door = Door(store, FreeTill(), reach, requests_max=assignment.requests_max)
+        till = PaidTill(Path(assignment.till)) if assignment.till else FreeTill()
+        door = Door(store, till, reach, requests_max=assignment.requests_max)
         runner = door.runner(shutdown_s=DRAIN_S)
         await runner.setup()
         try:

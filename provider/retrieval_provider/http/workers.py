@@ -15,6 +15,7 @@ import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any, Final
 
 import trio
@@ -57,6 +58,8 @@ class Assignment:
     http: tuple[str, ...]
     libp2p: tuple[str, ...]
     """What routing answers say of this provider."""
+    till: str
+    """The socket at which the node says what an answer costs; empty where nothing costs anything."""
     log_level: str
     log_form: str
 
@@ -71,10 +74,13 @@ class Assignment:
 
 
 @asynccontextmanager
-async def open_workers(home: Home, settings: ProviderSettings, *, peer_id: str, libp2p: tuple[str, ...]) -> AsyncIterator[tuple[str, ...]]:
+async def open_workers(
+    home: Home, settings: ProviderSettings, *, peer_id: str, libp2p: tuple[str, ...], till: Path | None = None
+) -> AsyncIterator[tuple[str, ...]]:
     """Serve HTTP while the block runs; gives the URLs at which. Where ``http.listen`` is empty it does nothing.
 
-    ``libp2p`` are the addresses of the market, with the peer id. Raises ``LocalProtocolError``: ``usage`` for an address that cannot be
+    ``libp2p`` are the addresses of the market, with the peer id; ``till`` is the socket at which prices are asked, None where all is
+    free. Raises ``LocalProtocolError``: ``usage`` for an address that cannot be
     listened on, ``internal`` when a worker does not become usable.
     """
     if not settings.http.listen:
@@ -91,6 +97,7 @@ async def open_workers(home: Home, settings: ProviderSettings, *, peer_id: str, 
             peer_id=peer_id,
             http=settings.http.announce or tuple(map(_multiaddr_of, sockets)),
             libp2p=tuple(address.removesuffix(f"/p2p/{peer_id}") for address in libp2p),
+            till="" if till is None else str(till),
             log_level=level,
             log_form=form,
         )

@@ -1,0 +1,38 @@
+"""The counter of a node, put together from what the node has."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ..config import ProviderSettings
+from ..ledger import Ledger
+from ..serving import Service
+from .counter import Counter
+from .facilitator import ByUrl, Facilitator, OwnGas
+from .tariff import Tariff
+from .transfers import Transfers
+
+if TYPE_CHECKING:
+    from retrieval.payment.evm import EvmChain
+
+
+def open_counter(chain: EvmChain, ledger: Ledger, service: Service, settings: ProviderSettings) -> Counter:
+    """For a provider that is paid on ``chain``."""
+    books, x402 = ledger.books, settings.x402
+    assert books.channel_terms is not None
+    assert ledger.receiver is not None
+    assert service.lookout is not None
+    facilitator: Facilitator = ByUrl(x402.facilitator) if x402.facilitator else OwnGas(chain, ledger.receiver)
+    return Counter(
+        books=books,
+        store=service.store,
+        prices=service.prices,
+        writer=service.writer,
+        lookout=service.lookout,
+        facilitator=facilitator,
+        transfers=Transfers(books, service.state, service.writer, chain, facilitator),
+        tariff=Tariff(deployment=chain.deployment, terms=books.channel_terms, exact_min=x402.transfer_min, deposit_min=x402.deposit_min),
+        free_per_day=x402.free_per_day,
+        clock=service.clock,
+        lookups=service.lookups,
+    )
