@@ -297,15 +297,21 @@ def receipts_list(console: Console, home: Home) -> None:
 def receipts_verify(console: Console, home: Home, files: tuple[Path, ...], allow_unsigned: bool) -> None:
     """Check receipt files. Needs no chain, no network, no blocks and no home."""
     from retrieval.errors import ErrorCode, LocalProtocolError
+    from retrieval.payment.http_receipt import SaleReceipt, verify_sale
     from retrieval.payment.receipt import verify_bundle
 
     from . import screens
     from .receipts import read_bundle
-    from .rows import verified_row
+    from .rows import sale_row, verified_row
 
     unsigned = []
     for file in files:
-        proven = verify_bundle(read_bundle(file))
+        bundle = read_bundle(file)
+        if isinstance(bundle, SaleReceipt):
+            row = sale_row(str(file), verify_sale(bundle))
+            console.emit(row, table=partial(screens.sale, row, apart=len(files) > 1))
+            continue
+        proven = verify_bundle(bundle)
         console.emit(row := verified_row(str(file), proven), table=partial(screens.proof, row, apart=len(files) > 1))
         if not proven.countersigned:
             unsigned.append(str(file))

@@ -15,6 +15,7 @@ from retrieval.errors import ErrorCode, LocalProtocolError, RemoteProtocolError
 from retrieval.home import file_error, replace_file
 from retrieval.identity import PeerId
 from retrieval.ledger.state import StateView
+from retrieval.payment.http_receipt import SaleReceipt, is_sale_receipt
 from retrieval.payment.receipt import BUNDLE_SIZE_MAX, BUNDLE_SUFFIX, ChannelProof, ReceiptBundle, verify_bundle
 from retrieval.wire.messages import DealId
 
@@ -57,16 +58,17 @@ def receipt_status(bundle: ReceiptBundle | None) -> str:
         return error.code.label
 
 
-def read_bundle(path: Path) -> ReceiptBundle:
-    """A receipt file; nothing in it is believed yet.
+def read_bundle(path: Path) -> ReceiptBundle | SaleReceipt:
+    """A receipt file, of a deal or of an answer over HTTP; nothing in it is believed yet.
 
     Raises ``LocalProtocolError(file_unreadable)`` and ``RemoteProtocolError(malformed_receipt)``.
     """
     try:
         with open(path, "rb") as file:
-            return ReceiptBundle.decode(file.read(BUNDLE_SIZE_MAX + 1))
+            encoded = file.read(BUNDLE_SIZE_MAX + 1)
     except OSError as error:
         raise file_error(error, path) from error
+    return SaleReceipt.decode(encoded) if is_sale_receipt(encoded) else ReceiptBundle.decode(encoded)
 
 
 def export(state: StateView, client: PeerId, deals: Sequence[str], out: Path) -> list[dict[str, str]]:

@@ -16,6 +16,7 @@ from retrieval.deal.records import ChannelRecord, DealRecord, LineRecord, Outcom
 from retrieval.errors import ErrorCode
 from retrieval.identity import EvmAddress, PeerId, format_address, format_peer_id
 from retrieval.ledger.state import StateView
+from retrieval.payment.http_receipt import VerifiedSale
 from retrieval.payment.receipt import VerifiedReceipt
 from retrieval.wire.messages import DealId, KnownChannel
 from retrieval.wire.receipt import Receipt
@@ -204,6 +205,29 @@ def verified_row(path: str, proven: VerifiedReceipt) -> Row:
         "chain_id": None if proven.settlement is None else proven.settlement.chain_id,
         "receiver": None if proven.settlement is None else format_address(EvmAddress(proven.settlement.receiver)),
         "time": show_time(proven.time),
+    }
+
+
+def sale_row(path: str, proven: VerifiedSale) -> Row:
+    """What the receipt of an answer over HTTP shows to whoever holds it."""
+    said = proven.statement
+    return {
+        "file": path,
+        "status": "provider_signed",
+        "order_id": said.order_id.hex(),
+        "provider": format_peer_id(proven.provider),
+        "payer": format_address(EvmAddress(said.payer)),
+        "root": format_cid(proven.root),
+        "path": "/".join(said.selection.path),
+        "bytes": said.n_bytes,
+        "paid": str(said.amount),
+        "price_per_gib": str(said.price_per_gib),
+        "channel_id": None if said.channel_id is None else said.channel_id.hex(),
+        "channel_amount": None if said.channel_amount is None else str(said.channel_amount),
+        "chain_id": said.chain_id,
+        "receiver": format_address(EvmAddress(said.receiver)),
+        "transaction": f"0x{said.transaction.hex()}" if said.transaction else None,
+        "time": show_time(said.time),
     }
 
 

@@ -193,6 +193,26 @@ def proof(row: Row, *, apart: bool = False) -> View:
     return stacked(drawn, "") if apart else drawn
 
 
+def sale(row: Row, *, apart: bool = False) -> View:
+    """The receipt of an answer over HTTP; ``apart`` as for ``proof``."""
+    lines = {
+        "file": row["file"],
+        "status": row["status"],
+        "signed by": "the provider" + (", and the payer's voucher covers it" if row["channel_id"] else ""),
+        "content": "/".join(filter(None, (row["root"], row["path"]))),
+        "sold": f"{row['bytes']:,} bytes over HTTP",
+        "paid": f"{_usd(row['paid'])} at {show_price(int(row['price_per_gib']))}",
+        "provider": row["provider"],
+        "payer": row["payer"],
+        "order": row["order_id"],
+        "paid to": f"{row['receiver']} on chain {row['chain_id']}",
+    }
+    if row["channel_id"]:
+        lines["channel"] = row["channel_id"]
+    drawn = facts(lines | {"time": f"{row['time']}, by the provider's clock"})
+    return stacked(drawn, "") if apart else drawn
+
+
 def audit(row: Row) -> View:
     return facts(
         {

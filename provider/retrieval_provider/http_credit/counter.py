@@ -21,6 +21,7 @@ from retrieval.deal.records import HttpChannelRecord
 from retrieval.deal.tab import Order, OrderId, Tab
 from retrieval.errors import ErrorCode, RemoteProtocolError, RetrievalError
 from retrieval.payment.channel import check_config, check_deposit
+from retrieval.payment.http_receipt import SALE_RECEIPT, SaleStatement, VoucherProof, sign_sale
 from retrieval.payment.rate import Rate
 from retrieval.payment.voucher import verify_voucher
 from retrieval.payment.x402.answer import PAYMENT_RESPONSE, Charge
@@ -220,7 +221,8 @@ class Counter:
             transaction=transaction,
             channel=sight_of(tab, charged=order.charged_after),
         )
-        return Grant(order_id=order.id, headers={PAYMENT_RESPONSE: charge.to_header()})
+        proof = VoucherProof(config=paid.config.to_bytes(), contract=self.tariff.deployment.contract, voucher=voucher)
+        return Grant(order_id=order.id, headers=self._papers(order, charge, proof))
 
     async def _look(self, ask: Ask, paid: BatchPayment, *, is_deposited: bool = True) -> Tab:
         """Ask the chain about a channel. With ``is_deposited`` it must hold something already."""
@@ -290,9 +292,33 @@ class Counter:
             tab, transaction = await self.transfers.credit(payment, paid, enough=estimate.amount)
         order = await self._sell(ask, estimate, tab, None)
         charge = Charge(payer=paid.payer, chain_id=token.chain_id, charged=order.price, transaction=transaction, left=tab.credit)
-        return Grant(order_id=order.id, headers={PAYMENT_RESPONSE: charge.to_header()})
+        return Grant(order_id=order.id, headers=self._papers(order, charge, None))
 
     # both
+
+    def _papers(self, order: Order, charge: Charge, channel: VoucherProof | None) -> dict[str, str]:
+        """The headers that say what was charged, and prove it."""
+        terms = self.tariff.terms
+        statement = SaleStatement(
+            order_id=order.id,
+            selection=order.selection,
+            n_bytes=order.n_bytes,
+            price_per_gib=order.rate.price_per_gib,
+            flat_fee=order.rate.flat_fee,
+            amount=order.price,
+            payer=charge.payer,
+            receiver=terms.receiver,
+            chain_id=terms.chain_id,
+            token=terms.token,
+            channel_id=None if channel is None else channel.voucher.channel_id,
+            channel_amount=None if channel is None else order.charged_after,
+            transaction=charge.transaction,
+            time=int(self._clock()),
+        )
+        headers = {PAYMENT_RESPONSE: charge.to_header()}
+        if (receipt := sign_sale(self._books.key, statement, channel).to_header()) is not None:
+            headers[SALE_RECEIPT] = receipt
+        return headers
 
     async def _sell(self, ask: Ask, estimate: Estimate, tab: Tab, voucher: VoucherFields | None) -> Order:
         """Set the price aside, on disk."""

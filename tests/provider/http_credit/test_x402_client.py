@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import base64
+import json
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
@@ -13,14 +15,17 @@ import httpx
 import pytest
 from chain_fixture import devchain  # noqa: F401
 from processes import write_file
+from retrieval_client.cli import cli
 from shop import Shop
 
 from retrieval.cid import format_cid
+from retrieval.console import run
 from retrieval.deal import audit, fold
 from retrieval.deal.records import HttpSaleRecord
 from retrieval.identity import EvmKey, format_address, parse_address
 from retrieval.payment.chain import DEVCHAIN
 from retrieval.payment.evm import EvmChain
+from retrieval.payment.http_receipt import SALE_RECEIPT
 from retrieval.payment.rate import Rate
 from retrieval.payment.x402.answer import PAYMENT_RESPONSE, Charged
 from retrieval.payment.x402.offer import PAYMENT_REQUIRED, PaymentRequired, Scheme
@@ -163,6 +168,22 @@ def test_a_transfer_pays_and_what_it_leaves_pays_for_the_next_without_another(ma
         assert market.received() == 10_000
     assert sum(sale.amount for sale in market.sales()) == PER_GIB.owed(8 * MIB)
     market.check()
+
+
+def test_the_receipt_in_the_header_is_one_that_the_client_program_accepts(market: Market, tmp_path: Path, capsys: Any) -> None:
+    with market.serving() as url:
+        httpx.get(url, headers={"Range": f"bytes=0-{MIB - 1}"})
+        account = market.wallet()
+        schemes = {"channel": channel_payer(market, account), "transfer": exact_client.ExactEvmScheme(signers.EthAccountSigner(account))}
+        for name, scheme in schemes.items():
+            answer = fetch(paying(market, scheme), url, 0, 2 * MIB - 1)
+            (file := tmp_path / f"{name}.receipt.cbor").write_bytes(base64.b64decode(answer.headers[SALE_RECEIPT]))
+            capsys.readouterr()
+            assert run(cli, program="retrieval-client", arguments=["receipts", "verify", str(file)]) == 0
+            row = json.loads(capsys.readouterr().out)
+            assert (row["status"], row["root"], row["bytes"]) == ("provider_signed", format_cid(market.root.cid), 2 * MIB)
+            assert (row["paid"], row["payer"]) == (str(PER_GIB.owed(2 * MIB)), account.address)
+            assert (row["channel_amount"] is None) == (name == "transfer")
 
 
 def test_a_payment_that_comes_again_is_not_taken_again(market: Market) -> None:
