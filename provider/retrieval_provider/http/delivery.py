@@ -38,6 +38,9 @@ BATCH_BYTES: Final = 1 << 20
 BATCH_PIECES: Final = 64  # a call takes 1,024 buffers; beyond some dozens, their number costs nothing more
 TURN_BYTES: Final = 8 << 20
 """Bytes sent for one client before another has the thread."""
+UNSENT_BYTES_MAX: Final = 256 << 10
+"""Bytes the kernel takes ahead of what the network can carry. It would take 2 MiB, from a cache that has gone cold by the time they leave;
+so a thousand slow readers hold a quarter of a GiB of it and not two."""
 PIECES_MAX: Final = 1 << 24
 """Pieces of one answer, so that a file of nothing but empty blocks ends too."""
 STALL_S: Final = 30.0
@@ -232,6 +235,7 @@ class Delivery:
         transport.set_write_buffer_limits(0)  # until aiohttp's own buffer is empty, nothing may go past it
         await writer.drain()
         with transport.get_extra_info("socket").dup() as sock:
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT_BYTES_MAX)
             outflow = Outflow(self._store, self._answer.pieces, sock, size=size, is_chunked=response.chunked)
             try:
                 await self._push_all(outflow, sock)
