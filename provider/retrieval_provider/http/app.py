@@ -15,7 +15,7 @@ from retrieval.store.blocks import BlockStore
 
 from . import routing
 from .answers import Answer, answer, read_part
-from .ask import ADDRESS_MAX, Ask, parse_root, read_ask, read_query
+from .ask import ADDRESS_MAX, PREFIX, Ask, parse_root, read_ask, read_query
 from .conditions import OutsideContent
 from .delivery import Delivery, Threads
 from .problems import NEVER_KEPT, is_ours_to_mend, problem
@@ -43,6 +43,7 @@ EXPOSED: Final = (
     "Location",
     "Payment-Required",
     "Payment-Response",
+    "Retrieval-Receipt",
     "Retry-After",
     "X-Chunked-Output",
     "X-Ipfs-Path",
@@ -63,6 +64,7 @@ ALLOWED: Final = (
     "X-Requested-With",
 )
 """Headers that a web page may send."""
+QUOTE: Final = "/v1/quote/"
 METHODS: Final = "GET, HEAD, OPTIONS"
 COMMON: Final = {
     "Access-Control-Allow-Origin": "*",
@@ -94,6 +96,7 @@ class Door:
         app = web.Application(middlewares=[self._answer_all])
         app.router.add_get("/ipfs/{rest:.*}", self._content)
         app.router.add_get(f"{routing.PREFIX}{{cid}}", self._providers)
+        app.router.add_get(f"{QUOTE}{{rest:.*}}", self._quote)
         app.router.add_get("/healthz", self._healthz)
         app.router.add_get("/readyz", self._readyz)
         app.on_response_prepare.append(_add_common)
@@ -136,6 +139,14 @@ class Door:
         if len(content) != found.size:
             raise malformed(f"a file has {len(content)} bytes and claims {found.size}")
         return found, content
+
+    async def _quote(self, request: web.Request) -> web.StreamResponse:
+        """What the same request below ``/ipfs/`` would cost, with its query, ``Accept`` and ``Range``."""
+        headers = _headers_of(request)
+        ask = read_ask(PREFIX + request.raw_path.removeprefix(QUOTE), headers)
+        found, _ = await self._threads.run(lambda: self._look(ask, is_head=True))
+        quoted = await self._till.quote(_order(request, headers, ask, found) if found.is_charged else None)
+        return web.json_response({"cid": ask.root_text, **quoted}, headers={"Cache-Control": NEVER_KEPT})
 
     async def _providers(self, request: web.Request) -> web.StreamResponse:
         cid = parse_root(request.match_info["cid"])

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Final, Protocol
 
 from retrieval.cid import Cid
 from retrieval.dag.byterange import ByteRange
@@ -58,6 +58,10 @@ class Till(Protocol):
         """Raises ``Refused`` to answer something else, and ``RetrievalError``."""
         ...
 
+    async def quote(self, order: Order | None) -> Mapping[str, object]:
+        """What an order would cost, as JSON; None is one that nobody is charged for. Raises as ``open``."""
+        ...
+
 
 class Refused(Exception):
     """The order is not sent; the client gets this instead: a 402 that says how to pay."""
@@ -67,6 +71,10 @@ class Refused(Exception):
         self.headers = headers
         self.body = body
         super().__init__(status)
+
+
+NO_PRICE: Final = {"bytes_max": 0, "amount_max": "0", "accepts": []}
+"""The quote for what costs nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,3 +92,6 @@ class FreeTill:
 
     async def open(self, order: Order) -> Sale:
         return Gift()
+
+    async def quote(self, order: Order | None) -> Mapping[str, object]:
+        return NO_PRICE

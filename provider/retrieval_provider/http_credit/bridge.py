@@ -20,6 +20,7 @@ from typing import Final
 import trio
 
 from retrieval.deal.tab import OrderId
+from retrieval.errors import RetrievalError
 from retrieval.payment.x402.offer import PAYMENT_REQUIRED
 from retrieval.transport.control import Starting, listening_at
 
@@ -98,9 +99,12 @@ class _Conversation:
                     self._orders.add(grant.order_id)
                 return {"ok": _grant_json(grant)}
             asked = message["estimate"]
-            return {"ok": estimate_json(await self._counter.estimate(read_selection(asked), asked["n_bytes"]), self._counter)}
+            estimate = await self._counter.estimate(read_selection(asked), asked["n_bytes"])
+            return {"ok": estimate_json(estimate, self._counter)}
         except Refusal as refusal:
             return {"refused": _refusal_json(refusal)}
+        except RetrievalError as error:
+            return {"refused": _refusal_json(Refusal(error, None))}
 
 
 def estimate_json(estimate: Estimate, counter: Counter) -> Json:

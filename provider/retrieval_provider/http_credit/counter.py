@@ -49,6 +49,8 @@ DEPOSITS_PER_DAY: Final = 500
 """Deposits of an address prefix that we pay the gas for."""
 CHAIN_CALLS_MAX: Final = 16
 """Threads that submit at the same time."""
+KEPT_BY_PAYER: Final = "private, max-age=29030400, immutable"
+"""The content is the same for ever, and what stands beside it in the headers is between the payer and us."""
 CAR_HEADER_BYTES: Final = 256
 CAR_SECTION_BYTES: Final = 84
 """At most, around a block: its length and its CID. A CAR's price is quoted before its size is known, and charged when it is."""
@@ -315,7 +317,7 @@ class Counter:
             transaction=charge.transaction,
             time=int(self._clock()),
         )
-        headers = {PAYMENT_RESPONSE: charge.to_header()}
+        headers = {PAYMENT_RESPONSE: charge.to_header(), "Cache-Control": KEPT_BY_PAYER}
         if (receipt := sign_sale(self._books.key, statement, channel).to_header()) is not None:
             headers[SALE_RECEIPT] = receipt
         return headers

@@ -21,7 +21,7 @@ from retrieval.transport.control import short_name
 from retrieval.transport.libp2p.address import address_prefix
 from retrieval.wire.messages import Scope, Selection
 
-from ..http.till import Order, Refused, Sale
+from ..http.till import NO_PRICE, Order, Refused, Sale
 from .ask import LINE_MAX, Ask, Json, ask_json
 
 log: Final = logging.getLogger("retrieval.provider.http_credit")
@@ -48,10 +48,8 @@ class PaidTill:
         answer = await self._ask({"open": ask_json(_ask_of(order))})
         return _PaidSale(self, answer["headers"], answer["order"])
 
-    async def estimate(self, selection: Selection, n_bytes: int | None) -> Json:
-        """What an answer would cost, as ``GET /v1/quote/{cid}`` shows it. Raises as ``open``."""
-        asked = ask_json(Ask(prefix=UNKNOWN_CLIENT, target="", selection=selection, n_bytes=n_bytes, payment=None))
-        return await self._ask({"estimate": asked})
+    async def quote(self, order: Order | None) -> Mapping[str, object]:
+        return NO_PRICE if order is None else await self._ask({"estimate": ask_json(_ask_of(order))})
 
     def ended(self, order_id: str, sent_bytes: int) -> None:
         """Tell how an answer ended. Nobody waits for it: a node that cannot be told has forgiven it."""

@@ -170,6 +170,21 @@ def test_a_transfer_pays_and_what_it_leaves_pays_for_the_next_without_another(ma
     market.check()
 
 
+def test_the_price_of_a_request_can_be_asked_before_and_is_what_it_costs(market: Market) -> None:
+    with market.serving() as url:
+        quote_url = url.replace("/ipfs/", "/v1/quote/")
+        quoted = httpx.get(quote_url).json()
+        assert (quoted["bytes_max"], quoted["amount_max"]) == (len(market.content), str(PER_GIB.owed(len(market.content))))
+        assert (quoted["price_per_gib"], quoted["symbol"], quoted["free_bytes_per_day"]) == (str(DOLLAR), "USD", MIB)
+        assert [each["scheme"] for each in quoted["accepts"]] == ["batch-settlement", "exact"]
+        part = httpx.get(quote_url, headers={"Range": "bytes=0-1048575"}).json()
+        assert (part["bytes_max"], part["amount_max"]) == (MIB, str(PER_GIB.owed(MIB)))
+        as_car = httpx.get(f"{quote_url}?format=car").json()
+        assert len(httpx.get(f"{url}?format=car&dag-scope=block").content) < as_car["bytes_max"] < 1.1 * len(market.content)
+        assert httpx.get(f"{quote_url[:-4]}").status_code == 400
+        assert httpx.get(url, headers={"Range": f"bytes=0-{MIB - 1}"}).status_code == 402  # a question costs none of what is free
+
+
 def test_the_receipt_in_the_header_is_one_that_the_client_program_accepts(market: Market, tmp_path: Path, capsys: Any) -> None:
     with market.serving() as url:
         httpx.get(url, headers={"Range": f"bytes=0-{MIB - 1}"})
