@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import psutil
 import pytest
 from chain_fixture import devchain  # noqa: F401
 from processes import write_file
@@ -223,6 +224,63 @@ def test_a_client_that_lost_its_count_is_put_right_by_a_corrective_402(market: M
         assert (first.status_code, forgetful.status_code) == (206, 206)
     assert sum(sale.amount for sale in market.sales()) == PER_GIB.owed(4 * MIB)
     market.check()
+
+
+def test_a_cut_answer_costs_what_was_sent_and_the_client_is_put_right(market: Market) -> None:
+    path = write_file(market.shop.folder / "long", 48 * MIB, seed=9)
+    long = market.shop.add(path)
+
+    async def read_a_little_then_ask_again(url: str) -> httpx.Response:
+        async with paying(market, channel_payer(market, market.wallet())) as http:
+            async with http.stream("GET", url) as answer:
+                assert answer.status_code == 200
+                assert len(await anext(answer.aiter_raw(MIB))) == MIB
+            return await http.get(url, headers={"Range": "bytes=0-1048575"})
+
+    with market.serving() as url:
+        httpx.get(url, headers={"Range": f"bytes=0-{MIB - 1}"})
+        answer = asyncio.run(read_a_little_then_ask_again(url.replace(format_cid(market.root.cid), format_cid(long.cid))))
+        assert (answer.status_code, answer.content) == (206, path.read_bytes()[:MIB])
+    cut, whole = sorted(market.sales(), key=lambda sale: -sale.n_bytes)
+    assert MIB <= cut.n_bytes < 48 * MIB
+    assert whole.n_bytes == MIB
+    assert market.check().promised == cut.amount + whole.amount == PER_GIB.owed(cut.n_bytes + MIB)
+
+
+def test_what_a_killed_worker_was_sending_is_forgiven(market: Market) -> None:
+    path = write_file(market.shop.folder / "long", 48 * MIB, seed=9)
+    long = market.shop.add(path)
+
+    async def read_until_it_breaks(url: str) -> None:
+        async with paying(market, channel_payer(market, market.wallet())) as http, http.stream("GET", url) as answer:
+            assert answer.status_code == 200
+            workers = [each for each in psutil.Process().children() if "retrieval_provider.http.worker" in " ".join(each.cmdline())]
+            assert len(workers) == 1
+            workers[0].kill()
+            with pytest.raises(httpx.HTTPError):
+                async for _ in answer.aiter_raw():
+                    pass
+
+    with market.serving() as url:
+        asyncio.run(read_until_it_breaks(url.replace(format_cid(market.root.cid), format_cid(long.cid))))
+    assert market.sales() == []
+    assert market.check().promised == 0
+
+
+def test_requests_at_the_same_time_on_one_channel_are_not_all_paid_for_twice(market: Market) -> None:
+    async def all_at_once(url: str) -> list[httpx.Response]:
+        async with paying(market, channel_payer(market, market.wallet())) as http:
+            assert (await http.get(url, headers={"Range": "bytes=0-1048575"})).status_code == 206
+            return await asyncio.gather(*(http.get(url, headers={"Range": f"bytes={n}-{MIB + n - 1}"}) for n in range(6)))
+
+    with market.serving() as url:
+        httpx.get(url, headers={"Range": f"bytes=0-{MIB - 1}"})
+        answers = asyncio.run(all_at_once(url))
+        assert {answer.status_code for answer in answers} <= {206, 402}
+        n_served = sum(answer.status_code == 206 for answer in answers)
+        assert n_served >= 1
+    assert len(market.sales()) == 1 + n_served
+    assert market.check().promised == PER_GIB.owed((1 + n_served) * MIB)
 
 
 def test_a_restart_forgets_nothing(market: Market) -> None:
