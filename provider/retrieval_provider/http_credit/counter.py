@@ -19,7 +19,7 @@ from retrieval.dag.measure import totals_of
 from retrieval.deal.books import ProviderBooks
 from retrieval.deal.records import HttpChannelRecord
 from retrieval.deal.tab import Order, OrderId, Tab
-from retrieval.errors import ErrorCode, RemoteProtocolError, RetrievalError
+from retrieval.errors import ErrorCode, LocalProtocolError, RemoteProtocolError, RetrievalError
 from retrieval.payment.channel import check_config, check_deposit
 from retrieval.payment.http_receipt import SALE_RECEIPT, SaleStatement, VoucherProof, sign_sale
 from retrieval.payment.rate import Rate
@@ -31,6 +31,7 @@ from retrieval.payment.x402.offer import PaymentRequired
 from retrieval.payment.x402.payment import Payment
 from retrieval.store.blocks import BlockStore
 from retrieval.transport.writer import Clock, JournalWriter
+from retrieval.units import AMOUNT_MAX
 from retrieval.wire.messages import Selection, VoucherFields
 
 from ..lookout import Lookout
@@ -39,7 +40,7 @@ from .allowance import Allowance
 from .ask import Ask
 from .facilitator import Facilitator
 from .tariff import Tariff, sight_of
-from .transfers import Transfers
+from .transfers import SIGHT_PAUSE_S, SIGHTS_MAX, Transfers
 
 ORDERS_MAX: Final = 10_000
 """Answers under way at once, over all workers."""
@@ -137,7 +138,10 @@ class Counter:
         if n_bytes is None:
             weight = await trio.to_thread.run_sync(totals_of, self._store, selection, limiter=self._lookups)
             n_bytes = CAR_HEADER_BYTES + weight.n_bytes + weight.n_blocks * CAR_SECTION_BYTES
-        return Estimate(rate=rate, n_bytes=n_bytes, amount=rate.owed(n_bytes))
+        amount = rate.owed(n_bytes)
+        if amount > AMOUNT_MAX:
+            raise LocalProtocolError(ErrorCode.INVALID_AMOUNT, "the price is above what a voucher can carry")
+        return Estimate(rate=rate, n_bytes=n_bytes, amount=amount)
 
     async def open(self, ask: Ask) -> Grant:
         """Decide on an answer. Raises ``Refusal``."""
@@ -271,14 +275,17 @@ class Counter:
         try:
             with trio.CancelScope(shield=True):  # the payer's money is on its way; the adapter's own deadlines bound it
                 transaction = await trio.to_thread.run_sync(self._facilitator.settle, payment, limiter=self._chain_calls)
-        except RetrievalError as error:
-            tab = await self._look(ask, paid)
+        except RetrievalError:
+            tab = await self._look(ask, paid, is_deposited=False)
             if tab.channel is None or tab.channel.balance < voucher_amount:
                 raise
-            del error  # it was mined before: this payment came twice, or somebody else submitted it
-        else:
-            tab = await self._look(ask, paid)
-        return tab, transaction
+            return tab, b""  # it was mined before: this payment came twice, or somebody else submitted it
+        for _ in range(SIGHTS_MAX):
+            tab = await self._look(ask, paid, is_deposited=False)
+            if tab.channel is not None and tab.channel.balance >= voucher_amount:
+                return tab, transaction
+            await trio.sleep(SIGHT_PAUSE_S)
+        raise RemoteProtocolError(ErrorCode.CHANNEL_UNFUNDED, "the deposit was submitted, and the chain does not show it yet")
 
     # for a transfer
 

@@ -71,7 +71,10 @@ class OwnGas:
 
 
 class ByUrl:
-    """Asks a facilitator over HTTP: ``POST /verify`` and ``POST /settle`` of x402 version 2."""
+    """Asks a facilitator over HTTP: ``POST /verify`` and ``POST /settle`` of x402 version 2.
+
+    It is told what the client says it was asked for; we have judged the payment ourselves, and believe the chain alone about the outcome.
+    """
 
     def __init__(self, url: str, *, timeout_s: float = TIMEOUT_S) -> None:
         self._url: Final = url.rstrip("/")

@@ -28,6 +28,9 @@ from .facilitator import Facilitator
 log: Final = logging.getLogger("retrieval.provider.http_credit")
 
 
+SIGHTS_MAX: Final = 8
+SIGHT_PAUSE_S: Final = 0.25
+"""What was mined is looked for this often: behind one RPC there can be several nodes, and one of them may be a block behind."""
 RESUME_S: Final = 30.0
 """Between attempts while the chain does not answer."""
 
@@ -102,15 +105,16 @@ class Transfers:
 
     async def _submit(self, payment: Payment, known: ExactRecord) -> bytes:
         """The transaction that the chain shows, whoever submitted it: it pays us all the same."""
-        refusal: RetrievalError = RemoteProtocolError(ErrorCode.TRANSACTION_FAILED, "the chain does not show it")
+        n_sights, refusal = SIGHTS_MAX, RemoteProtocolError(ErrorCode.TRANSACTION_FAILED, "the chain does not show it")
         try:
             await trio.to_thread.run_sync(self._facilitator.settle, payment)
-        except RetrievalError as error:
-            refusal = error
-        found = await self._find(known)
-        if found is None:
-            raise refusal
-        return found
+        except RemoteProtocolError as error:
+            n_sights, refusal = 1, error
+        for _ in range(n_sights):
+            if (found := await self._find(known)) is not None:
+                return found
+            await trio.sleep(SIGHT_PAUSE_S)
+        raise refusal
 
     async def _find(self, row: ExactRecord) -> bytes | None:
         def find() -> bytes | None:
