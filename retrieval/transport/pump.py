@@ -17,6 +17,7 @@ from retrieval.cid import Cid
 from retrieval.deal.events import Event
 from retrieval.deal.step import Step
 from retrieval.errors import ErrorCode, RemoteProtocolError, RetrievalError
+from retrieval.transport.gathering import Gathering
 from retrieval.transport.source import Buffer, Plain, Source
 from retrieval.transport.writer import Clock, JournalWriter
 from retrieval.units import KIB
@@ -94,6 +95,7 @@ class Pump:
         self._on_event: Final = on_event
         self._next_blocks: Final = next_blocks
         self._decoder: Final = FrameDecoder()
+        self._gathering: Final = Gathering()
         self._receiving = trio.CancelScope()
         self._frames: Frames | None = None
         """What was cut off and is being taken."""
@@ -151,15 +153,16 @@ class Pump:
         try:
             while not machine.is_over:
                 n_read: int | None = None
-                with trio.CancelScope() as self._receiving:
+                with trio.CancelScope(deadline=self._gathering.deadline) as self._receiving:
                     n_read = await self._stream.receive_into(decoder.room)
                 if n_read == 0:
                     break
                 decoder.received(n_read or 0)
                 if not decoder.room:
                     await self._until(self._is_idle)
-                if self._is_idle() and decoder.has_frame:
+                if self._is_idle() and decoder.has_frame and not self._gathering.goes_on(decoder.n_bytes, trio.current_time()):
                     self._frames = decoder.cut(await self._spare_buffer())
+                    self._gathering.end(self._frames.n_bytes)
                     self._wake()
         except RemoteProtocolError as broken:
             error = broken
@@ -189,8 +192,8 @@ class Pump:
             self._give_back(frames.buffer)
             self._frames = None
             self._wake()
-            if self._decoder.has_frame:
-                self._receiving.cancel()  # there is a next batch, though nothing more may come for now
+            if self._decoder.has_frame:  # there is a next batch, though nothing more may come for now
+                self._receiving.deadline = trio.current_time() + self._gathering.gap_s
 
     def _is_idle(self) -> bool:
         """Whether everything that was cut off has been taken."""

@@ -43,8 +43,9 @@ FRAMES_PER_CALL: Final = 256
 """Frames split off in one call: a window of small blocks, or one read of large ones."""
 FRAME_SIZE_MAX: Final = _native.UVARINT_SIZE_MAX + 1 + _native.BLOCK_BODY_SIZE_MAX
 """The most bytes of an incomplete frame."""
-BUFFER_BYTES: Final = 4 * MIB
-"""What a decoder receives into: room for the rest of a frame, and for enough blocks behind it to be worth a call."""
+BUFFER_BYTES: Final = 12 * MIB
+"""What a decoder receives into: room for the rest of a frame, and for enough blocks behind it to be worth a call. Memory is taken as far
+as it was ever filled."""
 BLOCK_INDEX_MAX: Final = (1 << 32) - 1
 
 

@@ -127,9 +127,14 @@ class Pipe:
             raise RemoteProtocolError(ErrorCode.TRANSFER_TRUNCATED, "the peer closed the connection")
         self._end = min(len(self._data), self._end + self._step)
 
-    async def send_all(self, *parts: Buffer | Range) -> None:
+    async def seal(self, *parts: Buffer | Range) -> tuple[bytearray, int]:
         await trio.lowlevel.checkpoint()
-        self.largest_write = max(self.largest_write, sum(map(len, parts)))
+        size = sum(map(len, parts))
+        self.largest_write = max(self.largest_write, size)
+        return bytearray(), size
+
+    async def send(self, sealed: tuple[bytearray, int]) -> None:
+        await trio.lowlevel.checkpoint()
         if self._stalls:
             await trio.sleep_forever()
 

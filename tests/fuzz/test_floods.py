@@ -12,7 +12,15 @@ from fuzz.connection import HEADER, PEER, Pipe, unread_bytes
 from trio.testing import trio_test
 
 from retrieval.errors import RemoteProtocolError
-from retrieval.transport.libp2p.yamux import BACKLOG_ROOM, CONTROL_QUEUED_MAX, STREAMS_MAX, WINDOW_INITIAL, Muxer, Remote, Stream
+from retrieval.transport.libp2p.yamux import (
+    CONTROL_QUEUED_MAX,
+    FRUITLESS_STREAMS_MAX,
+    STREAMS_MAX,
+    WINDOW_INITIAL,
+    Muxer,
+    Remote,
+    Stream,
+)
 from retrieval.units import MIB
 from retrieval.wire.framing import BUFFER_BYTES, FrameDecoder
 
@@ -21,7 +29,7 @@ SYN, FIN, RST = 1, 4, 8
 LONGEST: Final = (1 << 32) - 1
 N_FRAMES: Final = 10_000
 READ_BYTES: Final = 32 * 1024  # what comes at once
-HELD_BYTES_MAX: Final = STREAMS_MAX * 2 * (WINDOW_INITIAL + BACKLOG_ROOM) + 2 * CONTROL_QUEUED_MAX + MIB // 2
+HELD_BYTES_MAX: Final = STREAMS_MAX * 2 * WINDOW_INITIAL + 2 * CONTROL_QUEUED_MAX + MIB // 2
 """Every window full, in buffers that have just doubled; what waits to be answered; and the objects around them."""
 
 
@@ -43,6 +51,10 @@ FLOODS: Final[dict[str, Callable[[], bytes]]] = {
     "empty frames": lambda: opened(1) + frame(DATA, 0, 1, 0) * N_FRAMES,
     "frames of one byte": lambda: opened(1) + frame(DATA, 0, 1, 1, b"x") * N_FRAMES,
     "ends of one stream": lambda: opened(1) + frame(WINDOW_UPDATE, FIN, 1, 0) * N_FRAMES,
+    "streams opened and reset": lambda: b"".join(
+        frame(WINDOW_UPDATE, SYN, 2 * n + 1, 0) + frame(WINDOW_UPDATE, RST, 2 * n + 1, 0) for n in range(N_FRAMES)
+    ),
+    "streams opened and ended": lambda: b"".join(frame(WINDOW_UPDATE, SYN | FIN, 2 * n + 1, 0) for n in range(N_FRAMES)),
     "resets of one stream": lambda: opened(1) + frame(WINDOW_UPDATE, RST, 1, 0) * N_FRAMES,
     "every window full": lambda: (
         opened(STREAMS_MAX) + b"".join(frame(DATA, 0, 2 * n + 1, WINDOW_INITIAL, bytes(WINDOW_INITIAL)) for n in range(STREAMS_MAX))
@@ -71,6 +83,34 @@ async def test_a_flood_holds_no_more_than_the_windows(flood: Callable[[], bytes]
     assert len(held) <= STREAMS_MAX
     for stream in held:
         assert await unread_bytes(stream) <= WINDOW_INITIAL
+
+
+@pytest.mark.parametrize("at_once", [1, 10, N_FRAMES])
+@trio_test
+async def test_streams_opened_and_reset_end_the_connection_and_are_never_served_by_many(at_once: int) -> None:
+    pair_bytes = 2 * HEADER.size
+    pipe = Pipe(FLOODS["streams opened and reset"](), at_once * pair_bytes, stalls=False)
+    n_served, serving, n_serving_max = 0, set[Stream](), 0
+
+    async def serve(stream: Stream) -> None:
+        await stream.reset()
+        serving.remove(stream)
+        stream.let_go()
+
+    def accept(stream: Stream) -> None:
+        nonlocal n_served, n_serving_max
+        n_served += 1
+        serving.add(stream)
+        n_serving_max = max(n_serving_max, len(serving))
+        nursery.start_soon(serve, stream)
+
+    muxer = Muxer(pipe, remote=Remote(peer_id=PEER, address=None), is_dialer=False, accept=accept)
+    with trio.fail_after(60):
+        async with trio.open_nursery() as nursery:
+            await muxer.run()
+
+    assert n_serving_max <= STREAMS_MAX
+    assert n_served <= FRUITLESS_STREAMS_MAX
 
 
 @pytest.mark.parametrize(

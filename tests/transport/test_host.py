@@ -6,9 +6,11 @@ import logging
 import os
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
+from typing import TypeVar
 
 import pytest
 import trio
@@ -25,20 +27,25 @@ from trio.testing import MockClock, trio_test
 from retrieval.errors import ErrorCode, LocalProtocolError, RemoteProtocolError, RetrievalError
 from retrieval.identity import PeerKey, format_peer_id
 from retrieval.transport.libp2p import PROTOCOL_ID, Host, Stream, open_host, parse_address
-from retrieval.transport.libp2p.connection import CLOSE_GRACE_S, IDLE_TIMEOUT_S
+from retrieval.transport.libp2p.connection import CLOSE_GRACE_S, IDLE_TIMEOUT_S, LINGER_S
 from retrieval.transport.libp2p.host import DIALED_WINDOW, HANDSHAKE_TIMEOUT_S, HANDSHAKES_PER_PREFIX_MAX, StreamHandler
+from retrieval.transport.libp2p.negotiation import confirm, proposal
 from retrieval.transport.libp2p.upgrade import Identity
-from retrieval.transport.libp2p.yamux import Muxer, Remote
+from retrieval.transport.libp2p.yamux import STREAMS_MAX, Muxer, Remote
 
 SERVER_SEED = b"s" * 32
 CLIENT_SEED = b"c" * 32
 LOOPBACK = ("/ip4/127.0.0.1/tcp/0",)
+T = TypeVar("T")
 PATIENCE_S = 10  # a test that waits this long has failed; none waits for it to pass
 
 
 async def echo(stream: Stream) -> None:
     while data := await stream.receive_some(64 * 1024):
         await stream.send_all(data)
+
+
+async def return_at_once(stream: Stream) -> None: ...
 
 
 async def ignore(stream: Stream) -> None:
@@ -54,6 +61,14 @@ async def ask(host: Host, address: str, question: bytes = b"still there?") -> by
     while part := await stream.receive_some(1024):
         answer += part
     return bytes(answer)
+
+
+async def until_it_works(verb: Callable[[], Awaitable[T]]) -> T:
+    while True:
+        try:
+            return await verb()
+        except RemoteProtocolError:
+            await trio.sleep(0.01)
 
 
 async def open_tcp(host: Host) -> trio.SocketStream:
@@ -391,12 +406,7 @@ async def test_one_address_cannot_take_every_handshake() -> None:
             await socket.aclose()
         await refused.aclose()
         with trio.fail_after(PATIENCE_S):
-            while True:
-                try:
-                    assert await ask(pair.client, pair.address) == b"still there?"
-                    break
-                except RemoteProtocolError:  # until the server has noticed that the others left
-                    await trio.sleep(0.01)
+            assert await until_it_works(partial(ask, pair.client, pair.address)) == b"still there?"  # the server notices who left
 
 
 @pytest.mark.parametrize(("opens_a_stream", "cut_after_s"), [(False, IDLE_TIMEOUT_S), (True, HANDSHAKE_TIMEOUT_S)])
@@ -429,6 +439,90 @@ async def test_a_side_that_never_ends_its_stream_is_given_up(autojump_clock: Moc
             await stream.receive_some(1)
 
         assert trio.current_time() - started == pytest.approx(CLOSE_GRACE_S, abs=0.1)
+
+
+@trio_test
+async def test_a_side_that_goes_on_saying_something_is_heard_to_its_end(autojump_clock: MockClock) -> None:
+    async def trickle(stream: Stream) -> None:
+        for _ in range(4):
+            await trio.sleep(0.9 * CLOSE_GRACE_S)
+            await stream.send_all(b"more")
+
+    async with pair_of_hosts(trickle) as pair:
+        stream = await pair.client.dial(pair.address)
+        await stream.close()
+        heard = bytearray()
+        while part := await stream.receive_some(100):
+            heard += part
+
+    assert heard == b"more" * 4
+
+
+@trio_test
+async def test_saying_what_nobody_takes_keeps_no_stream_open(autojump_clock: MockClock) -> None:
+    async with pair_of_hosts(return_at_once) as pair:
+        stream = await pair.client.dial(pair.address)
+        assert await stream.receive_some(1) == b""
+        started = trio.current_time()
+        with suppress(RemoteProtocolError):
+            while True:
+                await stream.send_all(b"x")
+                await trio.sleep(1)
+
+        assert trio.current_time() - started == pytest.approx(CLOSE_GRACE_S, abs=1.1)
+
+
+@trio_test
+async def test_a_dialled_connection_outlives_its_stream_by_a_moment(autojump_clock: MockClock) -> None:
+    async with pair_of_hosts(return_at_once) as pair:
+        stream = await pair.client.dial(pair.address)
+        assert await stream.receive_some(1) == b""
+        started = trio.current_time()
+        await stream.close()
+        await stream.finished.wait()
+        assert trio.current_time() == started
+        await stream._muxer.ended.wait()
+
+        assert trio.current_time() - started == pytest.approx(LINGER_S, abs=0.1)
+
+
+@trio_test
+async def test_leaving_waits_for_no_connection_whose_stream_has_ended(autojump_clock: MockClock) -> None:
+    async with open_host(SERVER_SEED, LOOPBACK) as server:
+        server.serve(echo)
+        async with open_host(CLIENT_SEED) as client:
+            assert await ask(client, server.addresses[0]) == b"still there?"
+            started = trio.current_time()
+        assert trio.current_time() == started
+
+
+@trio_test
+async def test_a_peer_that_resets_its_streams_waits_until_their_handlers_are_through() -> None:
+    may_end = trio.Event()
+
+    async def wind_up(stream: Stream) -> None:
+        await stream.send_all(b"begun")
+        await may_end.wait()
+
+    async with pair_of_hosts(wind_up) as pair, trio.open_nursery() as nursery:
+        channel = await Identity(CLIENT_SEED).secure_dialed(await open_tcp(pair.server), pair.server.peer_id)
+        muxer = Muxer(channel, remote=Remote(peer_id=channel.peer_id, address=None), is_dialer=True)
+        nursery.start_soon(muxer.run)
+
+        async def open_stream() -> Stream:
+            stream = muxer.open_stream(proposal(PROTOCOL_ID))
+            await confirm(stream, PROTOCOL_ID)
+            assert await stream.receive_some(5) == b"begun"
+            return stream
+
+        for _ in range(STREAMS_MAX):
+            await (await open_stream()).reset()
+        with pytest.raises(RemoteProtocolError):
+            await open_stream()
+        may_end.set()
+        with trio.fail_after(PATIENCE_S):
+            await until_it_works(open_stream)
+        nursery.cancel_scope.cancel()
 
 
 # Peers made by py-libp2p itself.

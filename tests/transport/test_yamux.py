@@ -9,11 +9,20 @@ from dataclasses import dataclass, field
 
 import pytest
 import trio
-from trio.testing import trio_test, wait_all_tasks_blocked
+from trio.testing import MockClock, trio_test, wait_all_tasks_blocked
 
 from retrieval.errors import ErrorCode, RemoteProtocolError
 from retrieval.identity import PeerKey
-from retrieval.transport.libp2p.yamux import FRAME_PAYLOAD_MAX, STREAMS_MAX, WINDOW_INITIAL, Muxer, Remote, Stream
+from retrieval.transport.libp2p.yamux import (
+    FRAME_PAYLOAD_MAX,
+    FRUITLESS_S,
+    FRUITLESS_STREAMS_MAX,
+    STREAMS_MAX,
+    WINDOW_INITIAL,
+    Muxer,
+    Remote,
+    Stream,
+)
 from retrieval.transport.source import Buffer, Range
 
 REMOTE = Remote(peer_id=PeerKey.from_seed(bytes(32)).peer_id, address="192.0.2.7")
@@ -37,9 +46,13 @@ class Pipe:
         self._n_at_once = n_at_once
         self._here = b""
 
-    async def send_all(self, *parts: Buffer | Range) -> None:
+    async def seal(self, *parts: Buffer | Range) -> tuple[bytearray, int]:
+        sealed = bytearray().join(part.use(b"".join) if isinstance(part, Range) else part for part in parts)
+        return sealed, len(sealed)
+
+    async def send(self, sealed: tuple[bytearray, int]) -> None:
         try:
-            await self._stream.send_all(b"".join(part.use(b"".join) if isinstance(part, Range) else part for part in parts))
+            await self._stream.send_all(sealed[0])
         except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
             raise RemoteProtocolError(ErrorCode.TRANSFER_TRUNCATED, "broken pipe") from error
 
@@ -314,6 +327,7 @@ async def test_our_own_reset_wakes_our_own_sender_even_from_a_connection_that_st
     async with trio.open_nursery() as nursery:
         nursery.start_soon(muxer.run)
         stream = muxer.open_stream()
+        await wait_all_tasks_blocked()  # the frame that opens it is being sent, for ever
         with trio.fail_after(5):
             async with trio.open_nursery() as sending:
                 sending.start_soon(truncated, lambda: stream.send_all(bytes(1000)))
@@ -351,6 +365,87 @@ async def test_more_streams_than_the_limit_are_reset() -> None:
         answers = [await peer.receive() for _ in range(STREAMS_MAX + 1)]
 
         assert [flags for _, flags, *_ in answers] == [ACK] * STREAMS_MAX + [RST]
+
+
+@trio_test
+async def test_a_stream_that_was_reset_keeps_its_place_until_its_handler_is_through() -> None:
+    async with wire() as peer:
+        for n in range(STREAMS_MAX + 1):
+            await peer.send(WINDOW_UPDATE, SYN, 2 * n + 1, 0)
+            await peer.send(WINDOW_UPDATE, RST, 2 * n + 1, 0)
+        answers = [await peer.receive() for _ in range(STREAMS_MAX + 1)]
+        assert [flags for _, flags, *_ in answers] == [ACK] * STREAMS_MAX + [RST]
+
+        peer.accepted[0].let_go()
+        await peer.send(WINDOW_UPDATE, SYN, 101, 0)
+        await peer.send(WINDOW_UPDATE, SYN, 103, 0)
+        answers = [await peer.receive() for _ in range(2)]
+        assert [flags for _, flags, *_ in answers] == [ACK, RST]
+
+
+@trio_test
+async def test_a_handler_that_is_through_leaves_a_stream_its_place_until_both_sides_have_ended() -> None:
+    async with wire() as peer:
+        for n in range(STREAMS_MAX):
+            await peer.send(WINDOW_UPDATE, SYN, 2 * n + 1, 0)
+            assert (await peer.receive())[1] == ACK
+        (first, *_) = peer.accepted
+        await first.close()
+        first.let_go()
+        assert (await peer.receive())[1] == FIN
+
+        await peer.send(WINDOW_UPDATE, SYN, 101, 0)
+        assert (await peer.receive())[1] == RST
+        await peer.send(WINDOW_UPDATE, FIN, 1, 0)
+        await peer.send(WINDOW_UPDATE, SYN, 103, 0)
+        assert (await peer.receive())[1] == ACK
+
+
+async def open_in_vain(peer: Wire, n: int) -> None:
+    """Have the peer open stream ``n``, and reset it or, every other time, have it reset by us."""
+    await peer.send(WINDOW_UPDATE, SYN, 2 * n + 1, 0)
+    assert (await peer.receive())[1] == ACK
+    if n % 2:
+        await peer.send(WINDOW_UPDATE, RST, 2 * n + 1, 0)
+        await wait_all_tasks_blocked()
+    else:
+        await peer.accepted[n].reset()
+        assert (await peer.receive())[1] == RST
+    peer.accepted[n].let_go()
+
+
+@trio_test
+async def test_a_peer_whose_streams_all_come_to_nothing_is_let_go(autojump_clock: MockClock) -> None:
+    async with wire() as peer:
+        for n in range(FRUITLESS_STREAMS_MAX):
+            await open_in_vain(peer, n)
+        await peer.send(WINDOW_UPDATE, SYN, 2 * FRUITLESS_STREAMS_MAX + 1, 0)
+        await peer.muxer.ended.wait()
+
+        assert len(peer.accepted) == FRUITLESS_STREAMS_MAX
+
+
+@trio_test
+async def test_a_peer_may_ask_now_and_then_what_is_not_answered(autojump_clock: MockClock) -> None:
+    async with wire() as peer:
+        for n in range(2 * FRUITLESS_STREAMS_MAX):
+            await open_in_vain(peer, n)
+            await trio.sleep(FRUITLESS_S / FRUITLESS_STREAMS_MAX)
+
+        assert not peer.muxer.ended.is_set()
+
+
+@trio_test
+async def test_streams_that_end_well_are_not_counted(autojump_clock: MockClock) -> None:
+    async with wire() as peer:
+        for n in range(2 * FRUITLESS_STREAMS_MAX):
+            await peer.send(WINDOW_UPDATE, SYN | FIN, 2 * n + 1, 0)
+            assert (await peer.receive())[1] == ACK
+            await peer.accepted[n].close()
+            assert (await peer.receive())[1] == FIN
+            peer.accepted[n].let_go()
+
+        assert not peer.muxer.ended.is_set()
 
 
 @trio_test

@@ -19,7 +19,7 @@ from .ciphers import LENGTH_BYTES, MESSAGE_BYTES_MAX, PLAINTEXT_BYTES_MAX, Buffe
 from .failure import closed, connection_errors
 from .handshake import Session
 
-READ_MAX: Final = 512 * KIB  # bytes read from a socket at once; they are opened while they are in a core's second-level cache
+READ_MAX: Final = 1024 * KIB  # bytes read from a socket at once; they are opened while they are in a core's second-level cache
 SEALED_IN_THREAD_BYTES: Final = 128 * KIB
 """A batch from this size on is sealed in a worker thread: the loop goes on meanwhile, also while the bytes come from a disk."""
 SEALING_AT_ONCE_MAX: Final = 2
@@ -58,23 +58,29 @@ class SecureChannel:
         self._before_receiving: Callable[[SecureChannel], Awaitable[None]] | None = None
 
     async def send_all(self, *parts: Buffer | Range) -> None:
-        """Send the parts one after another, in one system call where the socket takes it.
+        """Send the parts one after another. Raises as ``seal`` and ``send``."""
+        await self.send(await self.seal(*parts))
 
-        Raises ``RemoteProtocolError(transfer_truncated)`` when the connection breaks, and what a ``Range`` raises; then nothing more
-        can be sent.
+    async def seal(self, *parts: Buffer | Range) -> tuple[bytearray, int]:
+        """The messages that carry the parts, to be sent before those that are sealed next: their buffer, and their size.
+
+        Raises what a ``Range`` raises; then nothing more can be sent.
         """
         if self._first_words:
             parts, self._first_words = (self._first_words, *parts), b""
         buffer = _spare_buffers.pop() if _spare_buffers else bytearray()
         if sum(map(len, parts)) < SEALED_IN_THREAD_BYTES:
-            sealed, size = self._seal(parts, buffer)
-        else:
-            sealed, size = await trio.to_thread.run_sync(self._seal, parts, buffer, limiter=_sealing_at_once)
+            return self._seal(parts, buffer)
+        return await trio.to_thread.run_sync(self._seal, parts, buffer, limiter=_sealing_at_once)
+
+    async def send(self, sealed: tuple[bytearray, int]) -> None:
+        """Hand what was sealed to the operating system. Raises ``RemoteProtocolError(transfer_truncated)`` when the connection breaks."""
+        buffer, size = sealed
         with connection_errors():
             unsent, self._unsent = self._unsent, b""
-            await self._socket.send_all(b"".join((unsent, memoryview(sealed)[:size])) if unsent else memoryview(sealed)[:size])
+            await self._socket.send_all(b"".join((unsent, memoryview(buffer)[:size])) if unsent else memoryview(buffer)[:size])
         if len(_spare_buffers) < SPARE_BUFFERS_MAX:
-            _spare_buffers.append(sealed)
+            _spare_buffers.append(buffer)
 
     async def send_eof(self) -> None:
         with connection_errors():

@@ -1,7 +1,7 @@
 """Trio: the life of one connection, from the first stream to the last byte.
 
-Its rule: a connection ends by itself. Who dialled it wanted one stream, and ends it with that stream; who accepted it ends it when it has
-been idle; and a side that has nothing more to say waits for the other only so long.
+Its rule: a connection ends by itself. Who dialled it wanted one stream, and ends it a moment after that stream; who accepted it ends it
+when it has been idle for long; and a side that has nothing more to say waits for the other only so long.
 """
 
 from __future__ import annotations
@@ -13,7 +13,11 @@ import trio
 from .yamux import Muxer, Stream
 
 IDLE_TIMEOUT_S: Final = 30.0  # a connection that a peer dialled, without a stream
-CLOSE_GRACE_S: Final = 10.0  # for the peer to end its side of a stream, once ours has ended
+LINGER_S: Final = 1.0
+"""A connection that we dialled, after its stream. Stock libp2p peers drop what has reached them and was not read when a connection ends,
+even of streams that ended well, and nothing tells us when they have read it: an answer to a ping comes from below their streams."""
+CLOSE_GRACE_S: Final = 10.0
+"""For the peer to end its side of a stream, once ours has ended: without a byte that was taken from it in that time, it is given up."""
 PARTING_GRACE_S: Final = 1.0  # for the peer to close a connection, once we have said that nothing more will come
 
 
@@ -48,10 +52,16 @@ class Connection:
         self._scope.cancel()
 
     async def see_off(self, stream: Stream) -> None:
-        """Give the peer a while to end its side of a stream after ours has ended, then give the stream up."""
+        """Give the peer a while to end its side of a stream after ours has ended, then give the stream up.
+
+        It lasts while somebody takes what comes: a peer that trickles into a stream that nobody reads gains nothing.
+        """
         await stream.sending_ended.wait()
-        with trio.move_on_after(CLOSE_GRACE_S):
-            await stream.finished.wait()
+        n_before = -1
+        while not stream.finished.is_set() and stream.received_bytes > n_before:
+            n_before = stream.received_bytes
+            with trio.move_on_after(CLOSE_GRACE_S):
+                await stream.finished.wait()
         await stream.reset()
 
     async def _carry(self) -> None:

@@ -19,7 +19,7 @@ from retrieval.identity import PeerId, PeerKey, format_peer_id
 
 from .address import Endpoint, PeerAddress, address_prefix, parse_address, parse_listen
 from .channel import SecureChannel
-from .connection import IDLE_TIMEOUT_S, Connection
+from .connection import IDLE_TIMEOUT_S, LINGER_S, Connection
 from .negotiation import Confirmation, answer, proposal
 from .upgrade import Identity
 from .yamux import WINDOW_INITIAL, Muxer, Remote, Stream
@@ -127,7 +127,7 @@ class Host:
         muxer = Muxer(channel, remote=remote, is_dialer=True, receive_window=DIALED_WINDOW)
         stream = muxer.open_stream(proposal(PROTOCOL_ID))
         stream.before_receiving(partial(_confirm, Confirmation(stream, PROTOCOL_ID)))
-        connection = Connection(socket, muxer, idle_timeout_s=0)
+        connection = Connection(socket, muxer, idle_timeout_s=LINGER_S)
         self._nursery.start_soon(self._keep, connection)
         self._nursery.start_soon(connection.see_off, stream)
         return stream
@@ -144,8 +144,7 @@ class Host:
             return
 
         def accept(stream: Stream) -> None:
-            self._nursery.start_soon(self._serve_stream, handler, stream)
-            self._nursery.start_soon(connection.see_off, stream)
+            self._nursery.start_soon(self._serve_stream, connection, handler, stream)
 
         remote = Remote(peer_id=channel.peer_id, address=prefix)
         muxer = Muxer(channel, remote=remote, is_dialer=False, receive_window=ACCEPTED_WINDOW, accept=accept)
@@ -183,7 +182,15 @@ class Host:
         finally:
             self._connections.remove(connection)
 
-    async def _serve_stream(self, handler: StreamHandler, stream: Stream) -> None:
+    async def _serve_stream(self, connection: Connection, handler: StreamHandler, stream: Stream) -> None:
+        """Carry a stream to its end. Until then its place is taken, whatever the peer does: no connection has more tasks than places."""
+        try:
+            await self._serve(handler, stream)
+            await connection.see_off(stream)
+        finally:
+            stream.let_go()
+
+    async def _serve(self, handler: StreamHandler, stream: Stream) -> None:
         """Let the peer name the protocol, then hand the stream over. Whatever goes wrong costs this stream only."""
         peer = format_peer_id(stream.peer_id)
         try:

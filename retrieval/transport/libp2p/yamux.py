@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import logging
 import struct
+from collections import deque
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -21,6 +22,7 @@ import trio
 
 from retrieval.errors import ErrorCode, LocalProtocolError, RemoteProtocolError
 from retrieval.identity import PeerId
+from retrieval.memory import reserve
 from retrieval.transport.source import Buffer, Plain, Range, Source
 
 WINDOW_INITIAL: Final = 256 * 1024  # bytes either side may send before the first update; fixed by the specification
@@ -29,8 +31,14 @@ WRITE_MAX: Final = 4 << 20  # bytes of a stream in one write to a peer that take
 WRITE_MIN: Final = 128 << 10  # bytes of a stream in one write to a peer that takes long: they are held sealed while it does
 WRITE_FAST_S: Final = 0.02  # a write that took less is followed by one of twice the size
 WRITE_SLOW_S: Final = 0.1  # a write that took more is followed by one of half the size
-STREAMS_MAX: Final = 4  # open at once on a connection; a session needs one, and stock libp2p peers ask two or three things besides
-BACKLOG_ROOM: Final = 64 * 1024  # bytes made room for at once where nobody waits, so that an announced length costs nothing
+STREAMS_MAX: Final = (
+    4  # open or served at once on a connection; a session needs one, and stock libp2p peers ask two or three things besides
+)
+FRUITLESS_STREAMS_MAX: Final = (
+    60  # that a peer may open within ``FRUITLESS_S`` and reset, or have reset: each costs it 24 bytes and us 0.3 ms
+)
+FRUITLESS_S: Final = 60.0  # stock js-libp2p asks after our health every 10 s, by a protocol that we do not speak
+IGNORED_AT_ONCE: Final = 64 * 1024  # bytes for a stream that has finished here
 CONTROL_QUEUED_MAX: Final = 64 * 1024  # bytes of answers (pongs, acknowledgements, resets) waiting for a peer that does not read
 
 _HEADER: Final = struct.Struct("!BBHII")  # version, type, flags, stream, length
@@ -55,12 +63,18 @@ class _Flag(IntFlag):
     RST = 8
 
 
+Sealed = tuple[bytearray, int]
+"""A buffer of the channel's, and how much of its front is to be sent."""
+
+
 class Channel(Protocol):
     """The authenticated connection below. All verbs raise ``RemoteProtocolError`` when it breaks."""
 
-    async def send_all(self, *parts: Buffer | Range) -> None:
-        """Send the parts one after another; they are not joined first."""
+    async def seal(self, *parts: Buffer | Range) -> Sealed:
+        """The parts one after another, ready to ``send``, in the order in which this was called."""
         ...
+
+    async def send(self, sealed: Sealed) -> None: ...
 
     async def send_eof(self) -> None: ...
 
@@ -92,7 +106,8 @@ class _Piece:
     stream: Stream
     stream_id: int
     payload: Range
-    written: trio.Event = field(default_factory=trio.Event)
+    taken: trio.Event = field(default_factory=trio.Event)
+    """Set when it is being sent: all before it has been."""
 
 
 class Stream:
@@ -105,9 +120,11 @@ class Stream:
         self.finished: Final = trio.Event()
         """Set when nothing more will be sent or received: both sides closed, one side reset, or the connection ended."""
         self.sending_ended: Final = trio.Event()
+        self.received_bytes = 0
+        """How much was taken by whoever receives: what only arrived does not count."""
         self._muxer: Final = muxer
         self._id: Final = stream_id
-        self._backlog: Final = _Backlog()
+        self._backlog: Final = _Backlog(muxer.receive_window)
         self._target: memoryview | None = None
         """Where the receiver wants what comes next, while it waits."""
         self._n_filled = 0
@@ -134,7 +151,7 @@ class Stream:
         return self._muxer.write_max
 
     async def send_all(self, data: Buffer) -> None:
-        """Return when all of ``data`` was handed to the operating system; waits as long as the peer's window is closed.
+        """Return when all of ``data`` is being sent, and all before it has been; waits as long as the peer's window is closed.
 
         Raises ``RemoteProtocolError(transfer_truncated)`` when the stream or its connection has ended, on whichever side.
         """
@@ -241,6 +258,10 @@ class Stream:
             self.fail(RemoteProtocolError(ErrorCode.TRANSFER_TRUNCATED, "the stream was given up on this side"))
         await trio.lowlevel.checkpoint()
 
+    def let_go(self) -> None:
+        """For whoever was given the stream by ``accept``: through with it. Only then may the peer open another in its place."""
+        self._muxer.free_place(self)
+
     # Below: for the muxer.
 
     def may_receive(self, size: int) -> bool:
@@ -289,7 +310,7 @@ class Stream:
         self.finished.set()
         self._receiver_wakes.set()
         self._sender_wakes.set()
-        self._muxer.forget(self, self._id)
+        self._muxer.forget(self, self._id, fruitless=self._failure is not None)
 
     def _raise_failure(self) -> None:
         if self._failure is not None:
@@ -297,6 +318,7 @@ class Stream:
 
     def _acknowledge(self, size: int) -> None:
         """Let the peer send on, in steps of half a window: fewer frames, and never an idle sender."""
+        self.received_bytes += size
         self._unacknowledged_bytes += size
         if self._unacknowledged_bytes * 2 >= self._muxer.receive_window and not self._receiving_ended and not self.finished.is_set():
             self._receive_window += self._unacknowledged_bytes
@@ -305,10 +327,10 @@ class Stream:
 
 
 class _Backlog:
-    """What has arrived and nobody has taken: one buffer, which is used again once it is empty."""
+    """What has arrived and nobody has taken: at most a window, in twice its room, none of which takes memory before it is used."""
 
-    def __init__(self) -> None:
-        self._buffer = bytearray()
+    def __init__(self, window: int) -> None:
+        self._buffer: Final = memoryview(reserve(2 * window))
         self._start = 0
         self._end = 0
 
@@ -316,48 +338,41 @@ class _Backlog:
         return self._end - self._start
 
     def room(self, size_max: int) -> memoryview:
-        """Where the next bytes go, ``BACKLOG_ROOM`` at most."""
-        size = min(size_max, BACKLOG_ROOM)
-        if len(self._buffer) - self._end < size:
-            # A window bounds what is held, so there is never more to move than that.
-            grown = self._buffer if self._start >= len(self) + size else bytearray(2 * (len(self) + size))
-            grown[: len(self)] = self._buffer[self._start : self._end]
-            self._buffer, self._start, self._end = grown, 0, len(self)
-        return memoryview(self._buffer)[self._end : self._end + size]
+        """Where the next bytes go: at least one and at most ``size_max``."""
+        if self._end == len(self._buffer):
+            self._move(0)
+        return self._buffer[self._end : self._end + size_max]
 
     def grow(self, size: int) -> None:
         """Count bytes that were put to the front of ``room``."""
         self._end += size
 
-    def append(self, data: memoryview) -> None:
-        while data:
-            room = self.room(len(data))
-            room[:] = data[: len(room)]
-            self.grow(len(room))
-            data = data[len(room) :]
-
     def put_back(self, data: memoryview) -> None:
         """Add bytes before the oldest."""
-        newer = bytes(self.peek(len(self)))
-        self.drop(len(self))
-        self.append(data)
-        self.append(memoryview(newer))
+        self._move(len(data))
+        self._start = 0
+        self._buffer[: len(data)] = data
 
     def peek(self, size_max: int) -> memoryview:
-        """The oldest bytes, valid until something is appended."""
-        return memoryview(self._buffer)[self._start : min(self._end, self._start + size_max)]
+        """The oldest bytes, valid until the next call."""
+        return self._buffer[self._start : min(self._end, self._start + size_max)]
 
     def drop(self, size: int) -> None:
         self._start += size
         if self._start == self._end:
             self._start = self._end = 0
 
+    def _move(self, start: int) -> None:
+        size = len(self)
+        self._buffer[start : start + size] = self._buffer[self._start : self._end]
+        self._start, self._end = start, start + size
+
 
 class Muxer:
     """The streams of one connection. ``run`` must be running for any of them to move.
 
-    ``accept`` is told of every stream that the peer opens; None refuses them all. ``receive_window`` is the number of bytes each stream
-    may hold for a reader that does not read.
+    ``accept`` is given every stream that the peer opens, until ``let_go``; None refuses them all. ``receive_window`` is the number of
+    bytes each stream may hold for a reader that does not read.
     """
 
     def __init__(
@@ -380,6 +395,11 @@ class Muxer:
         self._failure: RemoteProtocolError = RemoteProtocolError(ErrorCode.TRANSFER_TRUNCATED, "the connection was closed on this side")
         self._streams: Final[dict[int, Stream]] = {}
         self._streams_changed = trio.Event()
+        self._served: Final[set[Stream]] = set()
+        """Those given away by ``accept``. A reset ends a stream at once, and whoever serves it only after a while: a peer that opens and
+        resets them in turn would have thousands served."""
+        self._fruitless_at: Final = deque[float](maxlen=FRUITLESS_STREAMS_MAX)
+        """When the last streams ended that the peer had opened and that came to nothing."""
         self._next_id = 1 if is_dialer else 2  # the dialer's streams are odd
         self._peer_parity: Final = 0 if is_dialer else 1
         self._control = bytearray()
@@ -391,14 +411,16 @@ class Muxer:
         self._queued = trio.Event()
         self._written = trio.Event()
         self._reading: Final = trio.CancelScope()
-        self._ignored: Final = bytearray(BACKLOG_ROOM)
+        self._ignored: Final = bytearray(IGNORED_AT_ONCE)
         """Where bytes go that come for a stream which has finished here."""
 
     async def run(self) -> None:
         """Move bytes until the connection ends, from either side. All streams still open then have failed."""
         try:
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(self._write_until_broken)
+                to_send, sealed = trio.open_memory_channel[Sealed](0)
+                nursery.start_soon(self._seal_until_broken, to_send)
+                nursery.start_soon(self._send_until_broken, sealed)
                 await self._read_until_ended()
                 nursery.cancel_scope.cancel()
         finally:
@@ -458,26 +480,34 @@ class Muxer:
         piece = _Piece(stream=stream, stream_id=stream_id, payload=payload)
         self._pieces.append(piece)
         self._queued.set()
-        await piece.written.wait()
+        await piece.taken.wait()
 
-    def forget(self, stream: Stream, stream_id: int) -> None:
+    def forget(self, stream: Stream, stream_id: int, *, fruitless: bool) -> None:
         """Drop a finished stream with what it still wanted to send, and wake its sender."""
         self._streams.pop(stream_id, None)
+        if fruitless and stream_id % 2 == self._peer_parity:
+            self._fruitless_at.append(trio.current_time())
         self._streams_changed.set()
         for piece in (*self._pieces, *self._writing):
             if piece.stream is stream:
-                piece.written.set()
+                piece.taken.set()
         self._pieces = [piece for piece in self._pieces if piece.stream is not stream]
+
+    def free_place(self, stream: Stream) -> None:
+        self._served.discard(stream)
 
     # Below: the two tasks.
 
-    async def _write_until_broken(self) -> None:
+    async def _seal_until_broken(self, to_send: trio.MemorySendChannel[Sealed]) -> None:
+        try:
+            await self._seal(to_send)
+        except LocalProtocolError as failure:  # bytes that were to be sent cannot be had, and a frame of them has been announced
+            _log.error("a connection is given up: %s", failure)
+            self._reading.cancel()
+
+    async def _send_until_broken(self, sealed: trio.MemoryReceiveChannel[Sealed]) -> None:
         with suppress(RemoteProtocolError):  # the reader meets it too, and before that what has arrived already
-            try:
-                await self._write()
-            except LocalProtocolError as failure:  # bytes that were to be sent cannot be had, and a frame of them has been announced
-                _log.error("a connection is given up: %s", failure)
-                self._reading.cancel()
+            await self._send(sealed)
 
     async def _read_until_ended(self) -> None:
         try:
@@ -486,10 +516,14 @@ class Muxer:
         except RemoteProtocolError as failure:
             self._failure = failure
 
-    async def _write(self) -> NoReturn:
-        """Everything that waits goes out in one write: the fewer Noise messages and system calls, the faster."""
+    async def _seal(self, to_send: trio.MemorySendChannel[Sealed]) -> None:
+        """Everything that waits goes out in one write: the fewer Noise messages and system calls, the faster.
+
+        One batch is sealed while the one before it is being sent, and waits for it.
+        """
         while True:
             await self._queued.wait()
+            is_last = self._is_parting
             self._queued = trio.Event()
             self._n_batches_begun += 1
             control, self._control = self._control, bytearray()
@@ -501,18 +535,22 @@ class Muxer:
                     head += _HEADER.pack(_VERSION, _Type.DATA, _Flag.NONE, piece.stream_id, len(payload))
                     batch += (head, payload)
                     head = bytearray()
-            began = trio.current_time()
-            await self._channel.send_all(*batch, head)
-            self._adapt(trio.current_time() - began)
-            if self._is_parting:
-                await self._channel.send_eof()
+            await to_send.send(await self._channel.seal(*batch, head))
             for piece in self._writing:
-                piece.written.set()
+                piece.taken.set()
+            if is_last:
+                await to_send.aclose()
+                return
+
+    async def _send(self, batches: trio.MemoryReceiveChannel[Sealed]) -> None:
+        async for sealed in batches:
+            began = trio.current_time()
+            await self._channel.send(sealed)
+            self._adapt(trio.current_time() - began)
             self._n_batches_written += 1
             self._written.set()
             self._written = trio.Event()
-            if self._is_parting:
-                await trio.sleep_forever()
+        await self._channel.send_eof()
 
     def _adapt(self, took_s: float) -> None:
         """Few large writes cost least; where they wait for the peer, what waits is memory."""
@@ -581,11 +619,15 @@ class Muxer:
     def _accept_stream(self, stream_id: int) -> None:
         if stream_id == 0 or stream_id % 2 != self._peer_parity or stream_id in self._streams:
             raise _broken("it opened a stream under an impossible number")
-        if self._accept is None or len(self._streams) >= STREAMS_MAX:
+        if len(self._fruitless_at) == FRUITLESS_STREAMS_MAX and trio.current_time() < self._fruitless_at[0] + FRUITLESS_S:
+            raise _broken("it opens streams and gives them up")
+        if self._accept is None or len(self._served.union(self._streams.values())) >= STREAMS_MAX:
             self._answer(_Type.WINDOW_UPDATE, _Flag.RST, stream_id, 0)
             return
         self._answer(_Type.WINDOW_UPDATE, _Flag.ACK, stream_id, self.receive_window - WINDOW_INITIAL)
-        self._accept(self._add(stream_id))
+        stream = self._add(stream_id)
+        self._served.add(stream)
+        self._accept(stream)
 
     def _answer(self, kind: _Type, flags: _Flag, stream_id: int, length: int) -> None:
         """Queue a frame that the peer made us send."""
