@@ -6,6 +6,7 @@ One rule: everything here is read from the journal, so that a statement and `jou
 from __future__ import annotations
 
 from bisect import bisect_left
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Final
@@ -13,9 +14,18 @@ from typing import Final
 from retrieval.cid import Cid, format_cid
 from retrieval.console import show_time
 from retrieval.deal import fold
-from retrieval.deal.records import ChannelRecord, ClaimRecord, DealRecord, Outcome, OutcomeRecord, ReceiptRecord
+from retrieval.deal.records import (
+    ChannelRecord,
+    ClaimRecord,
+    DealRecord,
+    HttpChannelRecord,
+    HttpSaleRecord,
+    Outcome,
+    OutcomeRecord,
+    ReceiptRecord,
+)
 from retrieval.identity import EvmAddress, PeerId, format_address, format_peer_id
-from retrieval.ledger.journal import Journal, RecordKind
+from retrieval.ledger.journal import Entry, Journal, RecordKind
 from retrieval.ledger.state import StateView
 from retrieval.payment.channel import ChannelConfig
 from retrieval.wire import shape
@@ -24,35 +34,45 @@ from retrieval.wire.receipt import Receipt, receipt_digest
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Payout:
-    """What one receipt added, in the token's smallest unit."""
+    """What one receipt added, or one answer over HTTP brought, in the token's smallest unit."""
 
     time_ms: int
     deal_id: bytes
+    """Of an answer over HTTP the order's."""
     sequence: int
-    receipt_digest: bytes
+    receipt_digest: bytes | None
+    """None over HTTP, where the payer signs no receipt."""
     root: bytes
-    peer: bytes
+    peer: bytes | None
+    """None over HTTP, where a payer is known by its address alone."""
     channel_id: bytes | None
     """None where nothing is paid."""
     payer: bytes | None
     n_bytes: int
     amount: int
     voucher_amount: int
+    """Over HTTP, what was charged to the payer by then."""
     claimed: int
     """How much of ``amount`` the chain has paid out."""
     transaction: bytes | None
-    """The claim that did; None also when this node did not see it mined."""
+    """The claim that did; None also when this node did not see it mined, and where the payer sent it straight to us."""
 
 
 def payouts(journal: Journal) -> Iterator[Payout]:
-    """Every receipt in the journal, oldest first."""
+    """Every receipt and answer over HTTP in the journal, oldest first."""
     state = journal.state
     claims = _claims(journal)
     channels: dict[bytes, ChannelRecord] = dict(fold.scan(state, ChannelRecord))
+    http_channels = dict(fold.scan(state, HttpChannelRecord))
+    charged = Counter[bytes]()
     reached: dict[bytes, Receipt] = {}
     for entry in journal.iterate():
         if entry.record.kind is RecordKind.OUTCOME:
             reached.pop(entry.record.subject, None)
+        if entry.record.kind is RecordKind.HTTP_SALE:
+            sale = shape.decode(HttpSaleRecord, entry.record.body)
+            charged[sale.tab] += sale.amount
+            yield _http_payout(entry, sale, charged[sale.tab], http_channels.get(sale.tab), claims.get(sale.tab, _NO_CLAIMS))
         if entry.record.kind is not RecordKind.RECEIPT:
             continue
         body = shape.decode(ReceiptRecord, entry.record.body).receipt.body
@@ -79,6 +99,26 @@ def payouts(journal: Journal) -> Iterator[Payout]:
             claimed=max(0, min(amount, total_claimed - (receipt.channel_amount - amount))),
             transaction=claims.get(deal.line_key, _NO_CLAIMS).of(receipt.channel_amount),
         )
+
+
+def _http_payout(entry: Entry, sale: HttpSaleRecord, charged: int, channel: HttpChannelRecord | None, claims: _Claims) -> Payout:
+    """One answer; ``charged`` is the total of its payer with it. Without a channel the payer's transfer has reached us before."""
+    claimed = sale.amount if channel is None else max(0, min(sale.amount, channel.total_claimed - (charged - sale.amount)))
+    return Payout(
+        time_ms=entry.time_ms,
+        deal_id=entry.record.subject,
+        sequence=1,
+        receipt_digest=None,
+        root=sale.selection.root,
+        peer=None,
+        channel_id=None if channel is None else sale.tab,
+        payer=sale.payer,
+        n_bytes=sale.n_bytes,
+        amount=sale.amount,
+        voucher_amount=charged,
+        claimed=claimed,
+        transaction=None if channel is None else claims.of(charged),
+    )
 
 
 def _claims(journal: Journal) -> dict[bytes, _Claims]:
@@ -119,11 +159,11 @@ def receipt_row(payout: Payout) -> dict[str, object]:
     return {
         "time": show_time(payout.time_ms / 1000),
         "root": format_cid(Cid(payout.root)),
-        "peer": format_peer_id(PeerId(payout.peer)),
+        "peer": _peer(payout),
         "payer": _payer(payout),
         "deal_id": payout.deal_id.hex(),
         "sequence": payout.sequence,
-        "receipt": payout.receipt_digest.hex(),
+        "receipt": payout.receipt_digest.hex() if payout.receipt_digest else None,
         "channel": payout.channel_id.hex() if payout.channel_id else None,
         "voucher_amount": str(payout.voucher_amount),
         "bytes": payout.n_bytes,
@@ -146,11 +186,11 @@ def _deal_row(deal_id: bytes, found: list[Payout], ended: OutcomeRecord | None) 
     return {
         "time": show_time(last.time_ms / 1000),
         "root": format_cid(Cid(last.root)),
-        "peer": format_peer_id(PeerId(last.peer)),
+        "peer": _peer(last),
         "payer": _payer(last),
         "deal_id": deal_id.hex(),
-        "outcome": Outcome(ended.outcome).name.lower() if ended else "open",
-        "receipt": last.receipt_digest.hex(),
+        "outcome": "done" if last.peer is None else Outcome(ended.outcome).name.lower() if ended else "open",
+        "receipt": last.receipt_digest.hex() if last.receipt_digest else None,
         "channel": last.channel_id.hex() if last.channel_id else None,
         "voucher_amount": str(last.voucher_amount),
         "bytes": sum(payout.n_bytes for payout in found),
@@ -184,6 +224,10 @@ class _Sums:
 
     def to_json(self) -> dict[str, object]:
         return {"deals": len(self.deals), "bytes": self.n_bytes, "amount": str(self.amount), "claimed": str(self.claimed)}
+
+
+def _peer(payout: Payout) -> str | None:
+    return format_peer_id(PeerId(payout.peer)) if payout.peer else None
 
 
 def _payer(payout: Payout) -> str | None:

@@ -37,9 +37,10 @@ class Figures:
 def figures_of(books: ProviderBooks) -> Figures:
     accounts: tuple[Account, ...] = (*books.lines.values(), *books.tabs.values())
     lines = [(line, line.channel) for line in accounts if line.channel is not None]
+    transferred = sum(tab.charged for tab in books.tabs.values() if tab.channel is None)
     return Figures(
-        earned=sum(line.best_amount for line, _ in lines),
-        claimed=sum(channel.total_claimed for _, channel in lines),
+        earned=sum(line.best_amount for line, _ in lines) + transferred,
+        claimed=sum(channel.total_claimed for _, channel in lines) + transferred,
         unclaimed=sum(claimable(line) for line, _ in lines),
         at_risk=sum(_unpaid_price(sale) for sale in books.sales.values()),
         at_risk_bytes=unpaid_total(books.lines.values()),

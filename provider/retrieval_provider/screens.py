@@ -114,7 +114,7 @@ def earnings(rows: Sequence[Row], by: str, *, width: int) -> View:
     columns: dict[str, Callable[[Row], str]] = {
         "time": lambda row: row["time"][:16].replace("T", " "),
         "root": lambda row: f"…{row['root'][-TAIL_SHOWN:]}",
-        "client": lambda row: f"…{row['peer'][-TAIL_SHOWN:]}",
+        "client": lambda row: f"…{(row['peer'] or row['payer'])[-TAIL_SHOWN:]}",
         "deal": lambda row: row["deal_id"][:TAIL_SHOWN],
         "bytes": lambda row: show_size(row["bytes"]),
         "earned": lambda row: show_amount(int(row["amount"])),

@@ -15,7 +15,7 @@ from takings import Payer, channel_record, new_payer
 
 from retrieval.cid import RAW, cid_of
 from retrieval.deal import fold
-from retrieval.deal.records import ClaimRecord, DealRecord, OutcomeRecord, ReceiptRecord, record
+from retrieval.deal.records import ClaimRecord, DealRecord, HttpChannelRecord, HttpSaleRecord, OutcomeRecord, ReceiptRecord, record
 from retrieval.identity import EvmKey, PeerKey
 from retrieval.ledger.journal import Journal
 from retrieval.ledger.state import MemoryStateStorage
@@ -111,6 +111,29 @@ def test_each_receipt_is_traced_to_the_first_claim_that_took_its_voucher(books: 
     (row,) = deal_rows(books.found(), books.journal.state)
     assert (row["amount"], row["claimed"], row["voucher_amount"], row["outcome"]) == ("42", "35", "42", "open")
     assert row["transactions"] == [f"0x{ONE.hex()}", f"0x{TWO.hex()}"]
+
+
+def test_answers_over_http_stand_beside_deals_with_the_claim_that_took_them_or_as_they_were_sent(books: Books) -> None:
+    payer, stranger = new_payer(EvmKey.generate().address), EvmKey.generate().address
+    channel = HttpChannelRecord(
+        config=payer.config.to_bytes(), chain_id=1, contract=bytes(20), balance=99, total_claimed=25, closing=False, withdraw_at=0
+    )
+    selection = Selection(root=cid_of(RAW, b"film"), path=(), scope=Scope.ALL)
+    for number, (tab, address, amount) in enumerate(
+        [(payer.channel, payer.key.address, 20), (stranger, stranger, 7), (payer.channel, payer.key.address, 10)]
+    ):
+        sale = HttpSaleRecord(tab=tab, payer=address, selection=selection, n_bytes=100, amount=amount, price_per_gib=1)
+        books.append(bytes((number,)) * 16, sale)
+    books.append(payer.channel, ClaimRecord(amount=20, transaction=ONE, settled=20))
+    books.append(payer.channel, channel)
+    assert [(payout.amount, payout.voucher_amount, payout.claimed, payout.transaction) for payout in books.found()] == [
+        (20, 20, 20, ONE),
+        (7, 7, 7, None),
+        (10, 30, 5, None),
+    ]
+    rows = deal_rows(books.found(), books.journal.state)
+    assert [(row["outcome"], row["peer"], row["receipt"], row["bytes"]) for row in rows] == [("done", None, None, 100)] * 3
+    assert [row["amount"] for row in grouped_rows(books.found(), "payer")] == ["30", "7"]
 
 
 def test_a_claim_that_was_mined_unseen_is_claimed_without_a_transaction(books: Books) -> None:
