@@ -63,17 +63,21 @@ class Cipher:
         Returns how many bytes of ``received`` they took and the size of their plaintext. Raises
         ``RemoteProtocolError(transfer_truncated)`` at the first that was altered, or cannot be a message.
         """
+        n_received, n_room = len(received), len(out)
         used, end = 0, 0
-        while size := message_size(received[used : used + LENGTH_BYTES]):
+        while used + LENGTH_BYTES <= n_received:
+            size = (received[used] << 8) | received[used + 1]
+            if size < TAG_BYTES:
+                raise RemoteProtocolError(ErrorCode.TRANSFER_TRUNCATED, f"a Noise message of {size} bytes has no room for its tag")
             start = used + LENGTH_BYTES
-            n_opened = size - TAG_BYTES
-            if start + size > len(received) or end + n_opened > len(out):
+            message_end, opened_end = start + size, end + size - TAG_BYTES
+            if message_end > n_received or opened_end > n_room:
                 break
             try:
-                self._aead.decrypt_into(self._nonce(), received[start : start + size], None, out[end : end + n_opened])
+                self._aead.decrypt_into(self._nonce(), received[start:message_end], None, out[end:opened_end])
             except InvalidTag as error:
                 raise RemoteProtocolError(ErrorCode.TRANSFER_TRUNCATED, "a message was altered on its way") from error
-            used, end = start + size, end + n_opened
+            used, end = message_end, opened_end
         return used, end
 
     def _nonce(self) -> bytes:
@@ -98,16 +102,3 @@ class Cipher:
 def sealed_bytes_max(parts: Iterable[Buffer]) -> int:
     """How much room ``Cipher.seal`` may need for these parts. A part costs a message for each 65,519 bytes begun, and one before it."""
     return sum(len(part) + (len(part) // PLAINTEXT_BYTES_MAX + 2) * _OVERHEAD_BYTES for part in parts)
-
-
-def message_size(received: memoryview) -> int:
-    """What the first two bytes say of the ciphertext and tag behind them; 0 when they are not there yet.
-
-    Raises ``RemoteProtocolError(transfer_truncated)`` for a message that has no room for its tag.
-    """
-    if len(received) < LENGTH_BYTES:
-        return 0
-    size = (received[0] << 8) | received[1]
-    if size < TAG_BYTES:
-        raise RemoteProtocolError(ErrorCode.TRANSFER_TRUNCATED, f"a Noise message of {size} bytes has no room for its tag")
-    return size
