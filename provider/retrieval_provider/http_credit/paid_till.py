@@ -15,19 +15,23 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from retrieval.cid import Cid
 from retrieval.errors import ErrorCode, LocalProtocolError
 from retrieval.payment.x402.payment import PAYMENT_SIGNATURE
 from retrieval.transport.control import short_name
 from retrieval.transport.libp2p.address import address_prefix
 from retrieval.wire.messages import Scope, Selection
 
-from ..http.till import NO_PRICE, Order, Refused, Sale
+from ..http.till import NO_PRICE, Gift, Order, Refused, Sale
 from .ask import LINE_MAX, Ask, Json, ask_json
 
 log: Final = logging.getLogger("retrieval.provider.http_credit")
 
 ANSWER_S: Final = 180.0
 """How long the node may take: a deposit is mined in the meantime, by a facilitator that asks a slow chain."""
+FREE_KNOWN_S: Final = 2.0
+"""How long the node's word that a root has no price is good for: free content is not held up, and a new price counts soon."""
+FREE_KNOWN_MAX: Final = 4_096
 UNKNOWN_CLIENT: Final = "?"
 
 
@@ -39,13 +43,20 @@ class PaidTill:
         self._path: Final = path
         self._ids: Final = itertools.count(1)
         self._waiting: Final[dict[int, asyncio.Future[Json]]] = {}
+        self._free_until: Final[dict[Cid, float]] = {}
+        """Roots without a price, by the loop's clock; the one heard of last stands last."""
         self._connecting: Final = asyncio.Lock()
         self._writer: asyncio.StreamWriter | None = None
         self._listening: asyncio.Task[None] | None = None
 
     async def open(self, order: Order) -> Sale:
         """Raises ``Refused`` with what the client gets instead, and ``LocalProtocolError(control_unavailable)``."""
+        now = asyncio.get_running_loop().time()
+        if self._free_until.get(order.root, 0.0) > now:
+            return Gift()
         answer = await self._ask({"open": ask_json(_ask_of(order))})
+        if answer["order"] is None:
+            self._remember_free(order.root, now + FREE_KNOWN_S)
         return _PaidSale(self, answer["headers"], answer["order"])
 
     async def quote(self, order: Order | None) -> Mapping[str, object]:
@@ -61,6 +72,12 @@ class PaidTill:
         if self._listening is not None:
             self._listening.cancel()
             await asyncio.wait([self._listening])
+
+    def _remember_free(self, root: Cid, until: float) -> None:
+        self._free_until.pop(root, None)
+        self._free_until[root] = until
+        if len(self._free_until) > FREE_KNOWN_MAX:
+            del self._free_until[next(iter(self._free_until))]
 
     async def _ask(self, question: Json) -> Json:
         writer = await self._connected()
