@@ -16,10 +16,11 @@ from trio.testing import trio_test
 
 from retrieval.errors import ErrorCode, RemoteProtocolError
 from retrieval.transport.libp2p import Host, Stream, open_host
-from retrieval.transport.libp2p.yamux import STREAMS_MAX
+from retrieval.transport.libp2p.yamux import STREAMS_MAX, WINDOW_INITIAL
 
 LOOPBACK = ("/ip4/127.0.0.1/tcp/0",)
 LARGE = 6 * 1024 * 1024 + 17  # bytes: many windows of every peer, and no multiple of anything
+IN_ONE_WINDOW = WINDOW_INITIAL - 1024  # bytes that leave before anybody reads, with the words that name the protocol
 BEYOND_EVERY_WINDOW = 251 * 128 * 1024  # go-libp2p lets its windows grow to 16 MiB; and half of it is a whole number of patterns
 HALF = BEYOND_EVERY_WINDOW // 2
 SEVERAL = STREAMS_MAX - 1  # sessions at once on one connection: what a stock peer asks when it connects (identify) may take a stream
@@ -58,7 +59,7 @@ class Server:
 
     async def _welcome(self, stream: Stream) -> None:
         await self._sending.send(stream)
-        await trio.sleep_forever()
+        await stream.finished.wait()
 
     async def opened_by(self, peer: StockPeer) -> Ends:
         theirs = (await peer.ask("open", address=self.address))["stream"]
@@ -101,20 +102,15 @@ async def say(stream: Stream, n_bytes: int) -> None:
 
 
 async def talk(peer: StockPeer, ends: Ends, n_bytes: int) -> None:
-    """Both sides send so much at the same time, hear all of the other, and end.
+    """Both sides send so much and end at the same time, and hear all of the other."""
 
-    They end last: our dialler closes its connection with its stream, and go-libp2p drops what it has not read when a connection ends.
-    """
-
-    async def let_them_talk() -> None:
-        async with trio.open_nursery() as talking:
-            talking.start_soon(partial(peer.ask, "send", stream=ends.theirs, n_bytes=n_bytes))
-            assert await peer.hear(ends.theirs, n_bytes + 1) == heard(n_bytes)
-        await peer.ask("close", stream=ends.theirs)
+    async def hear() -> None:
+        assert await peer.hear(ends.theirs, n_bytes + 1) == heard(n_bytes)
 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(say, ends.ours, n_bytes)
-        nursery.start_soon(let_them_talk)
+        nursery.start_soon(peer.say, ends.theirs, n_bytes)
+        nursery.start_soon(hear)
         assert await receive(ends.ours) == pattern(n_bytes)
 
 
@@ -123,6 +119,16 @@ async def talk(peer: StockPeer, ends: Ends, n_bytes: int) -> None:
 async def test_megabytes_go_both_ways_at_once(peer: StockPeer, one_stream: OneStream) -> None:
     async with one_stream(peer) as ends:
         await talk(peer, ends, LARGE)
+
+
+@DIRECTIONS
+@trio_test
+async def test_what_was_said_last_is_heard_by_a_peer_that_reads_after_both_have_ended(peer: StockPeer, one_stream: OneStream) -> None:
+    async with one_stream(peer) as ends:
+        await say(ends.ours, IN_ONE_WINDOW)
+        await peer.say(ends.theirs, 1000)
+        assert await receive(ends.ours) == pattern(1000)
+        assert await peer.hear(ends.theirs, IN_ONE_WINDOW + 1) == heard(IN_ONE_WINDOW)
 
 
 @DIRECTIONS
