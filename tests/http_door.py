@@ -12,9 +12,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from aiohttp import web
 from foreign import fixtures
 from retrieval_provider.http.app import Door
+from retrieval_provider.http.listening import serving
 from retrieval_provider.http.routing import Reach
 from retrieval_provider.http.till import FreeTill, Till
 
@@ -87,22 +87,21 @@ class Caller:
 def open_door(store: BlockStore, till: Till | None = None, *, requests_max: int = 64) -> Iterator[Caller]:
     """The door of a store, while the block runs."""
     loop = asyncio.new_event_loop()
-    stopping, opened, ports = asyncio.Event(), threading.Event(), list[int]()
+    stopping, opened = asyncio.Event(), threading.Event()
+    listening = socket.create_server(("127.0.0.1", 0))
+    port = listening.getsockname()[1]
 
     async def serve() -> None:
-        runner = Door(store, till or FreeTill(), REACH, requests_max=requests_max).runner(shutdown_s=0.1)
-        await runner.setup()
-        await web.TCPSite(runner, "127.0.0.1", 0).start()
-        ports.append(runner.addresses[0][1])
-        opened.set()
-        await stopping.wait()
-        await runner.cleanup()
+        door = Door(store, till or FreeTill(), REACH, requests_max=requests_max)
+        async with serving(door.app(), [listening], shutdown_s=0.1):
+            opened.set()
+            await stopping.wait()
 
     thread = threading.Thread(target=loop.run_until_complete, args=(serve(),))
     thread.start()
     try:
         assert opened.wait(PATIENCE_S)
-        yield Caller(port=ports[0])
+        yield Caller(port=port)
     finally:
         loop.call_soon_threadsafe(stopping.set)
         thread.join()

@@ -1,4 +1,4 @@
-"""asyncio. The routes of the HTTP door, and what all its answers have in common."""
+"""asyncio. The routes of the HTTP door."""
 
 from __future__ import annotations
 
@@ -15,10 +15,11 @@ from retrieval.store.blocks import BlockStore
 
 from . import routing
 from .answers import Answer, answer, read_part
-from .ask import ADDRESS_MAX, PREFIX, Ask, parse_root, read_ask, read_query
+from .ask import PREFIX, Ask, parse_root, read_ask, read_query
 from .conditions import OutsideContent
 from .delivery import Delivery, Threads
-from .problems import NEVER_KEPT, is_ours_to_mend, problem
+from .listening import METHODS, problem_response
+from .problems import NEVER_KEPT, is_ours_to_mend
 from .till import Order, Refused, Till
 
 log: Final = logging.getLogger("retrieval.provider.http")
@@ -28,54 +29,7 @@ THREADS_MAX: Final = 8
 SMALL_BYTES: Final = 64 << 10
 """A body up to this size is read at once, and leaves in one write with its headers."""
 RETRY_AFTER_S: Final = 2
-HEADER_LINE_MAX: Final = 8190  # bytes of one header, as aiohttp and most proxies have it
-HEADERS_MAX: Final = 64
-IDLE_S: Final = 30.0
-"""How long a connection may go without a request, or take to send one in bits and pieces."""
-PREFLIGHT_KEPT_S: Final = 86_400
-
-EXPOSED: Final = (
-    "Content-Disposition",
-    "Content-Length",
-    "Content-Location",
-    "Content-Range",
-    "Etag",
-    "Location",
-    "Payment-Required",
-    "Payment-Response",
-    "Retrieval-Receipt",
-    "Retry-After",
-    "X-Chunked-Output",
-    "X-Ipfs-Path",
-    "X-Ipfs-Roots",
-    "X-Payment-Response",
-    "X-Stream-Output",
-)
-"""Headers that a web page may read, those of payments (x402, versions 1 and 2) among them."""
-ALLOWED: Final = (
-    "Accept",
-    "Cache-Control",
-    "Content-Type",
-    "If-None-Match",
-    "Payment-Signature",
-    "Range",
-    "User-Agent",
-    "X-Payment",
-    "X-Requested-With",
-)
-"""Headers that a web page may send."""
 QUOTE: Final = "/v1/quote/"
-METHODS: Final = "GET, HEAD, OPTIONS"
-COMMON: Final = {
-    "Access-Control-Allow-Origin": "*",
-    "Access-Control-Allow-Methods": METHODS,
-    "Access-Control-Allow-Headers": ", ".join(ALLOWED),
-    "Access-Control-Expose-Headers": ", ".join(EXPOSED),
-    "Access-Control-Max-Age": str(PREFLIGHT_KEPT_S),
-    "X-Content-Type-Options": "nosniff",
-    "Server": "retrieval-provider",
-}
-"""Headers of every answer: any web page may have the content, since no client is known here by its cookies or its place."""
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -91,28 +45,16 @@ class Door:
         self._n_requests = 0
         self._threads: Final = Threads(THREADS_MAX)
 
-    def runner(self, *, shutdown_s: float) -> web.AppRunner:
-        """What serves it, under the limits that hold before a request reaches its handler; ``shutdown_s`` is for answers to end in."""
+    def app(self) -> web.Application:
+        """The application, for ``listening.serving``. The door is of no use after it."""
         app = web.Application(middlewares=[self._answer_all])
         app.router.add_get("/ipfs/{rest:.*}", self._content)
         app.router.add_get(f"{routing.PREFIX}{{cid}}", self._providers)
         app.router.add_get(f"{QUOTE}{{rest:.*}}", self._quote)
         app.router.add_get("/healthz", self._healthz)
         app.router.add_get("/readyz", self._readyz)
-        app.on_response_prepare.append(_add_common)
         app.on_cleanup.append(self._close)
-        return web.AppRunner(
-            app,
-            access_log=None,
-            auto_decompress=False,
-            handler_cancellation=True,
-            keepalive_timeout=IDLE_S,
-            lingering_time=0.0,
-            max_field_size=HEADER_LINE_MAX,
-            max_headers=HEADERS_MAX,
-            max_line_size=ADDRESS_MAX,
-            shutdown_timeout=shutdown_s,
-        )
+        return app
 
     async def _content(self, request: web.Request) -> web.StreamResponse:
         headers = _headers_of(request)
@@ -175,27 +117,27 @@ class Door:
             return web.Response(status=204)
         if self._n_requests == self._requests_max:
             detail = f"{self._requests_max} requests are being answered"
-            return _problem_response(RemoteProtocolError(ErrorCode.RATE_LIMITED, detail, retry_after_s=RETRY_AFTER_S))
+            return problem_response(RemoteProtocolError(ErrorCode.RATE_LIMITED, detail, retry_after_s=RETRY_AFTER_S))
         self._n_requests += 1
         try:
             return await handler(request)
         except Refused as refused:
             return web.Response(status=refused.status, headers=refused.headers, body=refused.body)
         except web.HTTPMethodNotAllowed as error:
-            return _problem_response(RemoteProtocolError(ErrorCode.UNSUPPORTED_METHOD, error.method), {"Allow": METHODS})
+            return problem_response(RemoteProtocolError(ErrorCode.UNSUPPORTED_METHOD, error.method), {"Allow": METHODS})
         except web.HTTPNotFound:
-            return _problem_response(RemoteProtocolError(ErrorCode.UNKNOWN_ROUTE))
+            return problem_response(RemoteProtocolError(ErrorCode.UNKNOWN_ROUTE))
         except OutsideContent as error:
-            return _problem_response(error, {"Content-Range": f"bytes */{error.size_bytes}"})
+            return problem_response(error, {"Content-Range": f"bytes */{error.size_bytes}"})
         except RetrievalError as error:
             if is_ours_to_mend(error):
                 log.error("%s could not be served %s: %s", request.remote, request.path, error)
-            return _problem_response(error)
+            return problem_response(error)
         except ConnectionError:
             raise
         except Exception:
             log.exception("%s could not be served %s", request.remote, request.path)
-            return _problem_response(LocalProtocolError(ErrorCode.INTERNAL))
+            return problem_response(LocalProtocolError(ErrorCode.INTERNAL))
         finally:
             self._n_requests -= 1
 
@@ -229,12 +171,3 @@ def _bodyless(found: Answer) -> web.Response:
     if found.size is not None and found.status != 304:
         headers["Content-Length"] = str(found.size)
     return web.Response(status=found.status, headers=headers)
-
-
-def _problem_response(error: RetrievalError, further: Mapping[str, str] | None = None) -> web.Response:
-    status, headers, body = problem(error)
-    return web.Response(status=status, headers={**headers, **(further or {})}, body=body)
-
-
-async def _add_common(request: web.Request, response: web.StreamResponse) -> None:
-    response.headers.update(COMMON)

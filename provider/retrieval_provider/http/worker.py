@@ -17,13 +17,12 @@ from contextlib import closing
 from pathlib import Path
 from typing import Final
 
-from aiohttp import web
-
 from retrieval.console import configure_logging
 from retrieval.store.disk import DiskBlockStore
 
 from ..http_credit.paid_till import PaidTill
 from .app import Door
+from .listening import serving
 from .routing import Reach
 from .till import FreeTill
 from .workers import READY, Assignment
@@ -48,16 +47,11 @@ async def _serve(assignment: Assignment) -> None:
         reach = Reach(peer_id=assignment.peer_id, http=assignment.http, libp2p=assignment.libp2p)
         till = PaidTill(Path(assignment.till)) if assignment.till else FreeTill()
         door = Door(store, till, reach, requests_max=assignment.requests_max)
-        runner = door.runner(shutdown_s=DRAIN_S)
-        await runner.setup()
-        try:
-            for descriptor in assignment.sockets:
-                await web.SockSite(runner, socket.socket(fileno=descriptor)).start()
+        sockets = [socket.socket(fileno=descriptor) for descriptor in assignment.sockets]
+        async with serving(door.app(), sockets, shutdown_s=DRAIN_S):
             sys.stdout.buffer.write(READY)
             sys.stdout.buffer.flush()
             await _input_ended()
-        finally:
-            await runner.cleanup()
 
 
 async def _input_ended() -> None:
