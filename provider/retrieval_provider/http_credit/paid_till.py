@@ -32,6 +32,8 @@ ANSWER_S: Final = 180.0
 FREE_KNOWN_S: Final = 2.0
 """How long the node's word that a root has no price is good for: free content is not held up, and a new price counts soon."""
 FREE_KNOWN_MAX: Final = 4_096
+PAYMENT_OLD_NAME: Final = "x-payment"
+"""What the header was called in x402 version 1; some clients send version 2 under it."""
 UNKNOWN_CLIENT: Final = "?"
 
 
@@ -156,7 +158,7 @@ def _ask_of(order: Order) -> Ask:
             range_end=None if byte_range is None else byte_range.last,
         ),
         n_bytes=order.n_bytes,
-        payment=headers.get(PAYMENT_SIGNATURE.lower()),
+        payment=headers.get(PAYMENT_SIGNATURE.lower(), headers.get(PAYMENT_OLD_NAME)),
     )
 
 

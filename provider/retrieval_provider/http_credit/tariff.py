@@ -9,10 +9,11 @@ from retrieval.deal.tab import Tab
 from retrieval.errors import RetrievalError
 from retrieval.payment.chain import Deployment
 from retrieval.payment.channel import ChannelConfig, ChannelId, ChannelTerms
-from retrieval.payment.x402.fields import TEXT_MAX
 from retrieval.payment.x402.offer import ChannelSight, PaymentRequired, Requirements, Scheme
 from retrieval.payment.x402.reasons import RESYNC, reason_of
 
+TARGET_SHOWN_MAX: Final = 1_024
+"""Characters of an address in a 402: the header must stay below the 8 KiB that clients read."""
 TIMEOUT_S: Final = 300
 """How long what a client signs should stay valid: for us to have it mined, and no longer."""
 
@@ -66,7 +67,9 @@ class Tariff:
         """The whole 402; a corrective one where the client counts otherwise than we do on a channel we know."""
         reason = reason_of(error.code, scheme)
         sight = sight_of(tab) if tab is not None and reason == RESYNC else None
-        return PaymentRequired(url=target[:TEXT_MAX], description="content by its CID", accepts=self.accepts(amount, sight), error=reason)
+        return PaymentRequired(
+            url=target[:TARGET_SHOWN_MAX], description="content by its CID", accepts=self.accepts(amount, sight), error=reason
+        )
 
 
 def sight_of(tab: Tab, *, charged: int | None = None) -> ChannelSight:

@@ -28,6 +28,8 @@ from .facilitator import Facilitator
 log: Final = logging.getLogger("retrieval.provider.http_credit")
 
 
+CALLS_MAX: Final = 16
+"""Threads that ask the chain or a facilitator, which may be slow: payments are committed from others."""
 SIGHTS_MAX: Final = 8
 SIGHT_PAUSE_S: Final = 0.25
 """What was mined is looked for this often: behind one RPC there can be several nodes, and one of them may be a block behind."""
@@ -57,6 +59,7 @@ class Transfers:
         self._writer: Final = writer
         self._chain: Final = chain
         self._facilitator: Final = facilitator
+        self._calls: Final = trio.CapacityLimiter(CALLS_MAX)
 
     def require_unused(self, paid: ExactPayment) -> None:
         """Raises ``RemoteProtocolError(payment_used)``. One whose outcome is not known yet is not used."""
@@ -73,14 +76,14 @@ class Transfers:
         known = fold.get(self._state, ExactRecord, paid.id)
         if known is not None and (found := await self._find(known)) is not None:
             return await self._received(paid.id, replace(known, transaction=found)), found
-        await trio.to_thread.run_sync(self._facilitator.check, payment)
+        await trio.to_thread.run_sync(self._facilitator.check, payment, limiter=self._calls)
         tab = self._books.tabs.get(paid.payer)
         if tab is not None and tab.credit >= enough and known is None:
             shown = ExactRecord(payer=paid.payer, nonce=paid.nonce, amount=0, transaction=b"", from_block=0)
             await self._writer.commit([record(paid.id, shown)])
             return tab, b""
         if known is None:
-            from_block = await trio.to_thread.run_sync(self._chain.block_number)
+            from_block = await trio.to_thread.run_sync(self._chain.block_number, limiter=self._calls)
             known = ExactRecord(payer=paid.payer, nonce=paid.nonce, amount=paid.amount, transaction=b"", from_block=from_block)
             await self._writer.commit([record(paid.id, known)])
         with trio.CancelScope(shield=True):  # once it is submitted, what becomes of it is written down; the adapter's deadlines bound it
@@ -107,7 +110,7 @@ class Transfers:
         """The transaction that the chain shows, whoever submitted it: it pays us all the same."""
         n_sights, refusal = SIGHTS_MAX, RemoteProtocolError(ErrorCode.TRANSACTION_FAILED, "the chain does not show it")
         try:
-            await trio.to_thread.run_sync(self._facilitator.settle, payment)
+            await trio.to_thread.run_sync(self._facilitator.settle, payment, limiter=self._calls)
         except RemoteProtocolError as error:
             n_sights, refusal = 1, error
         for _ in range(n_sights):
@@ -120,7 +123,7 @@ class Transfers:
         def find() -> bytes | None:
             return self._chain.find_exact(EvmAddress(row.payer), self._payee, row.amount, row.nonce, from_block=row.from_block)
 
-        return await trio.to_thread.run_sync(find)
+        return await trio.to_thread.run_sync(find, limiter=self._calls)
 
     async def _received(self, exact_id: bytes, row: ExactRecord) -> Tab:
         """Credit a transfer that was mined."""

@@ -103,6 +103,16 @@ def test_answers_find_the_questions_they_belong_to(tmp_path: Path) -> None:
     asyncio.run(check())
 
 
+def test_a_payment_under_the_headers_old_name_is_one_too(tmp_path: Path) -> None:
+    async def check() -> None:
+        async with till_of(tmp_path, lambda _: granted("aa")) as (till, node):
+            await till.open(order(**{"x-payment": "old"}))
+            await till.open(order(**{"x-payment": "old", "payment-signature": "new"}))
+            assert [message["open"]["payment"] for message in node.heard] == ["old", "new"]
+
+    asyncio.run(check())
+
+
 def test_a_refusal_is_passed_on_as_it_is(tmp_path: Path) -> None:
     async def check() -> None:
         answer = {"refused": {"status": 402, "headers": {"A": "b"}, "body": "{}"}}
