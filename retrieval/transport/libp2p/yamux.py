@@ -22,8 +22,9 @@ import trio
 
 from retrieval.errors import ErrorCode, LocalProtocolError, RemoteProtocolError
 from retrieval.identity import PeerId
-from retrieval.memory import reserve
 from retrieval.transport.source import Buffer, Plain, Range, Source
+
+from .backlog import Backlog
 
 WINDOW_INITIAL: Final = 256 * 1024  # bytes either side may send before the first update; fixed by the specification
 FRAME_PAYLOAD_MAX: Final = 1 << 20  # bytes we put in one frame: rust-yamux takes no more (its ``DEFAULT_MAX_FRAME_BODY_LEN``)
@@ -121,7 +122,7 @@ class Stream:
         """How much was taken by whoever receives: what only arrived does not count."""
         self._muxer: Final = muxer
         self._id: Final = stream_id
-        self._backlog: Final = _Backlog(muxer.receive_window)
+        self._backlog: Final = Backlog(muxer.receive_window)
         self._target: memoryview | None = None
         """Where the receiver wants what comes next, while it waits."""
         self._n_filled = 0
@@ -323,48 +324,6 @@ class Stream:
             self._unacknowledged_bytes = 0
 
 
-class _Backlog:
-    """What has arrived and nobody has taken: at most a window, in twice its room, none of which takes memory before it is used."""
-
-    def __init__(self, window: int) -> None:
-        self._buffer: Final = memoryview(reserve(2 * window))
-        self._start = 0
-        self._end = 0
-
-    def __len__(self) -> int:
-        return self._end - self._start
-
-    def room(self, size_max: int) -> memoryview:
-        """Where the next bytes go: at least one and at most ``size_max``."""
-        if self._end == len(self._buffer):
-            self._move(0)
-        return self._buffer[self._end : self._end + size_max]
-
-    def grow(self, size: int) -> None:
-        """Count bytes that were put to the front of ``room``."""
-        self._end += size
-
-    def put_back(self, data: memoryview) -> None:
-        """Add bytes before the oldest."""
-        self._move(len(data))
-        self._start = 0
-        self._buffer[: len(data)] = data
-
-    def peek(self, size_max: int) -> memoryview:
-        """The oldest bytes, valid until the next call."""
-        return self._buffer[self._start : min(self._end, self._start + size_max)]
-
-    def drop(self, size: int) -> None:
-        self._start += size
-        if self._start == self._end:
-            self._start = self._end = 0
-
-    def _move(self, start: int) -> None:
-        size = len(self)
-        self._buffer[start : start + size] = self._buffer[self._start : self._end]
-        self._start, self._end = start, start + size
-
-
 class Muxer:
     """The streams of one connection. ``run`` must be running for any of them to move.
 
@@ -393,8 +352,7 @@ class Muxer:
         self._streams: Final[dict[int, Stream]] = {}
         self._streams_changed = trio.Event()
         self._served: Final[set[Stream]] = set()
-        """Those given away by ``accept``. A reset ends a stream at once, and whoever serves it only after a while: a peer that opens and
-        resets them in turn would have thousands served."""
+        """Those given away by ``accept``: a reset ends a stream at once, and whoever serves it only after a while."""
         self._fruitless_at: Final = deque[float](maxlen=FRUITLESS_STREAMS_MAX)
         """When the last streams ended that the peer had opened and that came to nothing."""
         self._next_id = 1 if is_dialer else 2  # the dialer's streams are odd
@@ -493,7 +451,7 @@ class Muxer:
     def free_place(self, stream: Stream) -> None:
         self._served.discard(stream)
 
-    # Below: the two tasks.
+    # Below: the three tasks.
 
     async def _seal_until_broken(self, to_send: trio.MemorySendChannel[Sealed]) -> None:
         try:
