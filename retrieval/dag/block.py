@@ -16,7 +16,9 @@ from retrieval.store.blocks import BlockStore
 NODE_CODECS: Final = (DAG_PB, DAG_CBOR, DAG_JSON)
 LEAF_CODECS: Final = (RAW, CBOR, JSON)
 """Their blocks have no links: plain CBOR and JSON are documents that end in themselves, whatever they look like."""
-VISITS_MAX: Final = 1 << 24  # blocks looked at in one reading, repetitions included, so that a DAG of nothing but links ends too
+VISITS_MAX: Final = 1 << 21
+"""Blocks looked at in one reading, repetitions included, so that a DAG of nothing but links ends too, after half a minute at most. It is
+every block that a walk may have (``walk.BLOCKS_MAX``), and as many repetitions: a directory of a million equal files has those."""
 
 _RAW_SHA2_256: Final = bytes((1, RAW, SHA2_256, 32))
 _DAG_PB_SHA2_256: Final = bytes((1, DAG_PB, SHA2_256, 32))

@@ -95,30 +95,48 @@ def entries(load: LoadBlock, links: Sequence[PBLink], content: UnixfsNode) -> It
     what ``load`` raises.
     """
     if content.type is NodeType.HAMT_SHARD:
-        yield from _shard_entries(load, links, content, 0, 0)
+        yield from _Trie(load).entries(links, content, 0, 0)
     else:
         for link in links:
             yield PBLink(link.cid, link.name or b"", link.tsize)
 
 
-def _shard_entries(load: LoadBlock, links: Sequence[PBLink], content: UnixfsNode, level: int, hash_so_far: int) -> Iterator[PBLink]:
-    """``hash_so_far`` is how the hash of every name below this shard begins: a shard that stands in two slots tells a lie in one."""
-    shard = hamt.read_shard(content)
-    if level >= shard.levels_max:
-        raise malformed("a directory's shards go deeper than its hash")
-    for link in links:
-        name = shard.entry_name(link)
-        hash_here = hash_so_far << shard.bits | shard.slot_of(link)
-        if name:
-            if hamt.name_hash(name) >> (hamt.HASH_BITS - shard.bits * (level + 1)) != hash_here:
-                raise malformed(f"the entry {name[:64]!r} of a directory shard stands in another's slot")
-            yield PBLink(link.cid, name, link.tsize)
-            continue
-        if codec_of(link.cid) != DAG_PB:
+class _Trie:
+    """One sharded directory, read once. Each of its shards stands in one place, as its names' hashes say: a few blocks are a few visits."""
+
+    def __init__(self, load: LoadBlock) -> None:
+        self._load: Final = load
+        self._shards: Final[set[Cid]] = set()
+
+    def entries(self, links: Sequence[PBLink], content: UnixfsNode, level: int, hash_so_far: int) -> Iterator[PBLink]:
+        """The entries below a shard. ``hash_so_far`` is how the hash of each of their names begins."""
+        shard = hamt.read_shard(content)
+        if level >= shard.levels_max:
+            raise malformed("a directory's shards go deeper than its hash")
+        slots_used = 0
+        for link in links:
+            name, slot = shard.entry_name(link), shard.slot_of(link)
+            if slots_used >> slot & 1:
+                raise malformed("a directory shard has two links in one slot")
+            slots_used |= 1 << slot
+            hash_here = hash_so_far << shard.bits | slot
+            if name:
+                if hamt.name_hash(name) >> (hamt.HASH_BITS - shard.bits * (level + 1)) != hash_here:
+                    raise malformed(f"the entry {name[:64]!r} of a directory shard stands in another's slot")
+                yield PBLink(link.cid, name, link.tsize)
+            else:
+                yield from self.entries(*self._shard(link.cid, content.fanout), level + 1, hash_here)
+
+    def _shard(self, cid: Cid, fanout: int | None) -> tuple[Sequence[PBLink], UnixfsNode]:
+        """A shard below the root."""
+        if codec_of(cid) != DAG_PB:
             raise malformed("a directory shard leads to something else")
-        below, below_content = unixfs.decode_block(load(link.cid))
-        if below_content.type is not NodeType.HAMT_SHARD:
+        if cid in self._shards:
+            raise malformed("a directory has the same shard in two places")
+        self._shards.add(cid)
+        node, content = unixfs.decode_block(self._load(cid))
+        if content.type is not NodeType.HAMT_SHARD:
             raise malformed("a directory shard leads to something else")
-        if below_content.fanout != content.fanout:
+        if content.fanout != fanout:
             raise malformed("the shards of a directory differ in their fan-out")
-        yield from _shard_entries(load, below.links, below_content, level + 1, hash_here)
+        return node.links, content

@@ -8,13 +8,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from retrieval.cid import DAG_CBOR, Cid
-from retrieval.dag import block, directory, hamt
+from retrieval.dag import directory, hamt
 from retrieval.dag.block import Loader
 from retrieval.dag.lookup import resolve
 from retrieval.dag.pb import PBLink
 from retrieval.errors import ErrorCode, RetrievalError
 from retrieval.store.blocks import MemoryBlockStore
 from retrieval.store.car import CarReader
+
+
+class CountingStore(MemoryBlockStore):
+    n_read = 0
+
+    def get(self, cid: Cid) -> bytes | None:
+        self.n_read += 1
+        return super().get(cid)
 
 
 def listed(store: MemoryBlockStore, cid: Cid) -> Iterator[PBLink]:
@@ -41,15 +49,8 @@ def test_what_was_built_is_listed_with_its_sizes(names: set[bytes]) -> None:
 
 
 def test_shards_are_loaded_as_entries_are_asked_for() -> None:
-    class Counting(MemoryBlockStore):
-        n_read = 0
-
-        def get(self, cid: Cid) -> bytes | None:
-            self.n_read += 1
-            return super().get(cid)
-
     dag = Builder()
-    dag.store = store = Counting()
+    dag.store = store = CountingStore()
     links = [PBLink(dag.raw(b"x"), f"name-{n}".encode(), 1) for n in range(2000)]
     entries = listed(store, directory.build(links, dag.block, 100).cid)
     next(entries)
@@ -64,22 +65,26 @@ def test_what_is_no_directory_is_not_listed() -> None:
         assert code_of(dag.store, cid) is ErrorCode.MALFORMED_BLOCK
 
 
-def test_a_shard_that_stands_in_every_slot_ends_at_its_first_lie() -> None:
+@pytest.mark.parametrize("entries", [(), (f"{hamt.Shard(256).slot(b'name', 7):02X}name",)], ids=["empty", "with an entry"])
+def test_a_shard_that_stands_in_two_places_is_refused_where_it_is_met_again(entries: tuple[str, ...]) -> None:
     dag = Builder()
-    slot = hamt.Shard(256).slot(b"name", 7)
-    shard = dag.shard((f"{slot:02X}name", dag.raw(b"x")))
+    store = dag.store = CountingStore()
+    shard = dag.shard(*((name, dag.raw(b"x")) for name in entries))
     for _ in range(7):
         shard = dag.shard(*((f"{n:02X}", shard) for n in range(256)))
-    assert code_of(dag.store, shard) is ErrorCode.MALFORMED_BLOCK
+    assert code_of(store, shard) is ErrorCode.MALFORMED_BLOCK
+    assert store.n_read <= 8
 
 
-def test_shards_of_nothing_but_shards_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(block, "VISITS_MAX", 500)
+def test_a_slot_with_two_links_is_refused() -> None:
     dag = Builder()
-    shard = dag.shard()
-    for _ in range(3):
-        shard = dag.shard(*((f"{n:02X}", shard) for n in range(256)))
-    assert code_of(dag.store, shard) is ErrorCode.DAG_TOO_LARGE
+    slot = hamt.Shard(256).slot(b"name", 0)
+    shard = dag.shard((f"{slot:02X}name", dag.raw(b"x")), (f"{slot:02X}name", dag.raw(b"y")))
+    assert code_of(dag.store, shard) is ErrorCode.MALFORMED_BLOCK
+    shard = dag.shard(
+        (f"{slot:02X}", dag.shard()), (f"{slot:02X}", dag.shard((f"{hamt.Shard(256).slot(b'name', 1):02X}name", dag.raw(b"x"))))
+    )
+    assert code_of(dag.store, shard) is ErrorCode.MALFORMED_BLOCK
 
 
 def test_a_foreign_trie_is_listed_and_every_name_found() -> None:

@@ -208,12 +208,12 @@ def test_a_small_dag_of_many_bytes_is_limited(tmp_path: Path) -> None:
 def test_a_small_dag_of_many_links_to_nothing_is_limited(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(block, "VISITS_MAX", 1000)
     dag = Builder()
-    file, shard = dag.raw(b""), dag.shard()
+    file, folder = dag.raw(b""), dag.directory()
     for _ in range(5):
         file = dag.file(*[file] * 100)
-        shard = dag.shard(*[(f"{n:02X}", shard) for n in range(100)])
+        folder = dag.directory(*[(f"{n:02}", folder) for n in range(100)])
     assert code_of(dag.store, file, tmp_path / "file") is ErrorCode.DAG_TOO_LARGE
-    assert code_of(dag.store, shard, tmp_path / "dir") is ErrorCode.DAG_TOO_LARGE
+    assert code_of(dag.store, folder, tmp_path / "dir") is ErrorCode.DAG_TOO_LARGE
 
 
 def test_a_missing_block_leaves_nothing_behind(tmp_path: Path) -> None:
