@@ -58,11 +58,16 @@ class Desk:
 
     async def refusal(self, payment: str | None = None, *, n_bytes: int | None = MIB, prefix: str = "192.0.2.1") -> Refusal:
         """The refusal of what must be refused."""
+        answer = await self.answer(payment, n_bytes=n_bytes, prefix=prefix)
+        assert isinstance(answer, Refusal), "it was granted"
+        return answer
+
+    async def answer(self, payment: str | None = None, *, n_bytes: int | None = MIB, prefix: str = "192.0.2.1") -> Grant | Refusal:
+        """Whatever it is."""
         try:
-            await self.ask(payment, n_bytes=n_bytes, prefix=prefix)
+            return await self.ask(payment, n_bytes=n_bytes, prefix=prefix)
         except Refusal as refusal:
             return refusal
-        raise AssertionError("it was granted")
 
     async def code(self, payment: str | None = None, *, n_bytes: int | None = MIB) -> ErrorCode:
         return (await self.refusal(payment, n_bytes=n_bytes)).error.code

@@ -8,6 +8,7 @@ import pytest
 import trio
 from chain_fixture import devchain  # noqa: F401
 from http_desk import DEPOSIT_MIN, EXACT_MIN, FREE_PER_DAY, RATE, open_desk
+from retrieval_provider.http_credit.counter import Grant, Refusal
 from retrieval_provider.http_credit.facilitator import OwnGas
 from takings import DEPOSIT, Payer, Takings, channel_record, new_payer
 from trio.testing import trio_test
@@ -15,10 +16,13 @@ from trio.testing import trio_test
 from retrieval.deal.audit import check
 from retrieval.errors import ErrorCode, RemoteProtocolError
 from retrieval.identity import EvmKey
+from retrieval.payment.chain import DEVCHAIN
+from retrieval.payment.voucher import VoucherSigner
 from retrieval.payment.x402.answer import PAYMENT_RESPONSE, Charged
 from retrieval.payment.x402.exact import sign_exact
 from retrieval.payment.x402.offer import Scheme
 from retrieval.payment.x402.payment import Payment
+from retrieval.payment.x402.purse import Purse
 from retrieval.payment.x402.reasons import RESYNC
 from retrieval.units import MIB
 
@@ -169,6 +173,32 @@ async def test_a_channel_that_is_being_left_buys_nothing(takings: Takings, payer
     takings.evm.initiate_withdraw(payer.config, DEPOSIT, sender=payer.key)
     async with open_desk(takings) as desk:
         assert await desk.code(desk.voucher(payer, PRICE)) is ErrorCode.CHANNEL_CLOSING
+
+
+@trio_test
+async def test_our_own_purse_stays_in_step_through_cuts_and_restarts(takings: Takings, payer: Payer) -> None:
+    fund(takings, payer)
+    signer = VoucherSigner(payer.key, DEVCHAIN.chain_id, DEVCHAIN.contract)
+    purse = Purse(signer, payer.config, chain_id=DEVCHAIN.chain_id, contract=DEVCHAIN.contract)
+    sent_bytes = n_corrected = 0
+    for part in (MIB, MIB // 3, 0, MIB, 1, MIB, MIB):
+        async with open_desk(takings) as desk:
+            offer, _ = desk.counter.tariff.accepts(PRICE)
+            answer = await desk.answer(purse.pay(offer, amount_max=PRICE).to_header())
+            if isinstance(answer, Refusal):
+                assert answer.required is not None
+                assert purse.correct(answer.required)
+                n_corrected += 1
+                answer = await desk.answer(purse.pay(offer, amount_max=PRICE).to_header())
+            assert isinstance(answer, Grant)
+            purse.answered(answer.headers[PAYMENT_RESPONSE])
+            assert answer.order_id is not None
+            desk.counter.close(answer.order_id, part)
+            sent_bytes += part
+        takings.restart()
+    tab = takings.books.tabs[payer.channel]
+    assert n_corrected == 3  # after each answer that was cut, and not else
+    assert RATE.owed(sent_bytes) <= tab.charged <= RATE.owed(sent_bytes) + 3
 
 
 # with a deposit
