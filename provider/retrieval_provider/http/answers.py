@@ -7,6 +7,7 @@ everything may be kept for ever; the exceptions are the pages we make ourselves.
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Final
@@ -33,6 +34,7 @@ FOR_A_WEEK: Final = "public, max-age=604800, stale-while-revalidate=2678400"
 """Pages that we made: the content stays, the page about it may not."""
 PATH_SHOWN_MAX: Final = 4096
 """Characters of ``X-Ipfs-Path``; a longer one is left out, since clients give up on headers of 8 KiB."""
+_NOT_PLAIN: Final = re.compile(r'[^ -~]|["\\%]')
 _QUERY_SAFE: Final = "%!$&'()*+,;=:@/?-._~"
 INDEX_NAME: Final = "index.html"
 
@@ -344,6 +346,6 @@ def _with_query(path: str, query: str) -> str:
 
 def _disposition(how: str, name: str) -> str:
     """``Content-Disposition`` (RFC 6266): a name in ASCII for everybody, and the right one where that was not enough."""
-    plain = "".join(letter if letter.isascii() and letter.isprintable() and letter not in '"\\%' else "_" for letter in name)
+    plain = _NOT_PLAIN.sub("_", name)
     shown = f'{how}; filename="{plain}"'
     return shown if plain == name else f"{shown}; filename*=UTF-8''{quote(name.encode('utf-8', 'replace'), safe='')}"
