@@ -66,7 +66,11 @@ class Retrieval:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Order:
-    """What one call is to do."""
+    """What one call is to do.
+
+    Raises ``LocalProtocolError(unsupported_scope)`` for a part of content that is to be kept, or written as files: that would fail for its
+    missing blocks, after all of it was paid.
+    """
 
     source: Source
     provider: str
@@ -79,6 +83,11 @@ class Order:
     """None leaves it to the wallet's ``per_fetch``, which also caps it."""
     timeout_s: float | None = None
     """None takes ``fetch.timeout``."""
+
+    def __post_init__(self) -> None:
+        as_files = self.out is not None and not self.as_car
+        if not self.source.is_everything and (self.keep or as_files):
+            raise LocalProtocolError(ErrorCode.UNSUPPORTED_SCOPE, "a part of content can only be written as a CAR, and is not kept")
 
 
 def get(

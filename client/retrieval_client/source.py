@@ -39,6 +39,11 @@ class Source:
         return "/".join((format_cid(self.root), *self.path))
 
     @property
+    def is_everything(self) -> bool:
+        """Whether all below what the path leads to is wanted: what ``str`` names."""
+        return self.scope is Scope.ALL
+
+    @property
     def name(self) -> str:
         """What to call the file or directory: the last name of the path, else the CID."""
         return self.path[-1] if self.path else format_cid(self.root)
