@@ -49,6 +49,8 @@ TABLE_OF_BODY: Final[dict[type, str]] = {
 }
 OPEN_DEALS: Final = "open-deals/1"
 """Ids of deals without an outcome, so that a start does not read every deal there ever was."""
+UNHEARD_EXACTS: Final = "unheard-exacts/1"
+"""Ids of ``exact`` transfers that were submitted and not seen mined, for the same reason."""
 LAST_RECEIPTS: Final = "last-receipts/1"
 """By peer: the digest of the last receipt of the deal that ended last, which the next deal's receipts name as ``prev``."""
 
@@ -63,6 +65,10 @@ def reduce(state: StateView, entry: Entry) -> list[Row]:
     rows = [Row(table=TABLE_OF_BODY[BODY_OF_KIND[record.kind]], key=record.subject, value=record.body)]
     if record.kind is RecordKind.DEAL:
         rows.append(Row(table=OPEN_DEALS, key=record.subject, value=b"\x01"))
+    elif record.kind is RecordKind.EXACT:
+        transfer = shape.decode(ExactRecord, record.body)
+        is_unheard = transfer.amount > 0 and not transfer.transaction
+        rows.append(Row(table=UNHEARD_EXACTS, key=record.subject, value=b"\x01" if is_unheard else None))
     elif record.kind is RecordKind.OUTCOME:
         if state.get(OPEN_DEALS, record.subject) is None:
             raise LocalProtocolError(ErrorCode.JOURNAL_BROKEN, f"deal {record.subject.hex()} ended and was not open")
@@ -91,6 +97,11 @@ def scan(state: StateView, body: type[BodyT]) -> Iterator[tuple[bytes, BodyT]]:
 def open_deals(state: StateView) -> list[bytes]:
     """Ids of the deals without an outcome."""
     return [deal_id for deal_id, _ in state.scan(OPEN_DEALS)]
+
+
+def unheard_exacts(state: StateView) -> list[bytes]:
+    """Ids of the ``exact`` transfers that were submitted, and that the chain has not shown yet."""
+    return [exact_id for exact_id, _ in state.scan(UNHEARD_EXACTS)]
 
 
 def last_receipt(state: StateView, peer: bytes) -> bytes:

@@ -101,8 +101,9 @@ class Transfers:
 
     async def resume(self) -> None:
         """Ask the chain what became of the transfers whose outcome the last run did not hear. Raises ``RetrievalError``."""
-        unheard = [(each, row) for each, row in fold.scan(self._state, ExactRecord) if row.amount and not row.transaction]
-        for exact_id, row in unheard:
+        for exact_id in fold.unheard_exacts(self._state):
+            row = fold.get(self._state, ExactRecord, exact_id)
+            assert row is not None
             if (found := await self._find(row)) is not None:
                 await self._received(exact_id, replace(row, transaction=found))
 
