@@ -49,6 +49,8 @@ class Provider:
     def __init__(self, worker: Worker) -> None:
         self.pid: Final = worker.pid
         self.address: Final[str] = worker.ready["address"]
+        self.url: Final[str] = worker.ready["url"]
+        """Of its gateway; empty where it has none."""
 
 
 class Market:
@@ -75,6 +77,10 @@ class Market:
     def serve(self) -> Provider:
         """Start the provider, which is paid where there is a chain."""
         return self._serve(self._home, {} if self._rpc else FREE)
+
+    def serve_http(self) -> Provider:
+        """Start one that takes no money and has a gateway."""
+        return self._serve(self._home, {**FREE, "http.listen": "/ip4/127.0.0.1/tcp/0"})
 
     def serve_free(self) -> Provider:
         """Start one that takes no money beside one that does. It has a home of its own; both read the same blocks."""

@@ -19,7 +19,7 @@ LISTEN: Final = ("/ip4/127.0.0.1/tcp/0",)
 async def serve(home: Home, flags: dict[str, object]) -> None:
     settings, _ = load_settings(home, {"serve.listen": LISTEN, **flags})
     async with open_node(home, settings) as node:
-        say(address=node.addresses[0])
+        say(address=node.addresses[0], url="".join(node.urls))
         await trio.to_thread.run_sync(sys.stdin.read)
 
 

@@ -22,6 +22,7 @@ EXPECTED = {
     "concurrency": "one client",
     "payments": "vouchers verified and recorded",
     "memory": "provider idle",
+    "http": "bare aiohttp, out of memory",
 }
 """A metric that each must have measured."""
 
