@@ -198,6 +198,7 @@ async def _echo(stream: Stream) -> None:
         while part := await stream.receive_some(READ_BYTES):
             await stream.send_all(part)
         await stream.close()
+    stream.let_go()
 
 
 async def unread_bytes(stream: Stream) -> int:

@@ -107,7 +107,11 @@ class Host:
         raise RemoteProtocolError(ErrorCode.DIAL_FAILED, f"{target.endpoint}: no answer within {timeout_s:g} s")
 
     async def shut_down(self) -> None:
-        """Accept nothing more; let what was said last arrive where nothing more is to be said; cut the other connections."""
+        """Accept nothing more; let what was said last arrive where nothing more is to be said; cut the other connections.
+
+        It arrives, and a stock libp2p peer that has not read it when the connection ends loses it all the same: whoever must know that it
+        was read waits for an answer, as a buyer does for ``Done``.
+        """
         self._accepting.cancel()
         async with trio.open_nursery() as nursery:
             for connection in tuple(self._connections):
