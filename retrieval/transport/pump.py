@@ -8,7 +8,8 @@ step may rest on them.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import islice
 from typing import Final, Protocol
 
 import trio
@@ -29,6 +30,8 @@ BUFFERS_MAX: Final = 4
 when all are: verified blocks hold at most so many times ``BUFFER_BYTES``."""
 VERIFIED_IN_THREAD_BYTES: Final = 128 * KIB
 """From this much on, what was read is verified in a worker thread: the other core hashes while this one receives and decrypts."""
+ITEMS_AT_ONCE_MAX: Final = 256
+"""Messages, and runs of blocks, that are decoded before the machine has them: of the smallest, a buffer holds a million."""
 UNCOMMITTED_STEPS_MAX: Final = 256
 """Steps that may wait for the disk before reading pauses."""
 OUTBOX_BYTES_MAX: Final = 256 * KIB
@@ -160,16 +163,23 @@ class Pump:
                 decoder.received(n_read or 0)
                 if not decoder.room:
                     await self._until(self._is_idle)
+                await self._until(self._may_read)
                 if self._is_idle() and decoder.has_frame and not self._gathering.goes_on(decoder.n_bytes, trio.current_time()):
-                    self._frames = decoder.cut(await self._spare_buffer())
-                    self._gathering.end(self._frames.n_bytes)
-                    self._wake()
+                    await self._cut()
         except RemoteProtocolError as broken:
             error = broken
         await self._until(self._is_idle)
+        if decoder.has_frame and not machine.is_over:  # it came while what was before it was taken
+            await self._cut()
+            await self._until(self._is_idle)
         if error is None and decoder.is_midway:
             error = RemoteProtocolError(ErrorCode.TRANSFER_TRUNCATED, "the stream ended inside a frame")
         self._end(error)
+
+    async def _cut(self) -> None:
+        self._frames = self._decoder.cut(await self._spare_buffer())
+        self._gathering.end(self._frames.n_bytes)
+        self._wake()
 
     async def _take(self) -> None:
         """Give the machine what has come."""
@@ -177,18 +187,21 @@ class Pump:
             await self._until(lambda: not self._is_idle())
             frames = self._frames
             assert frames is not None
-            if frames.n_bytes < VERIFIED_IN_THREAD_BYTES:
-                items, error = _decode(frames)
-            else:
-                items, error = await trio.to_thread.run_sync(_decode, frames)
-            for item in items:
-                if self._machine.is_over:
-                    break
-                now = self._clock()
-                self.put(self._machine.receive_blocks(item, now) if isinstance(item, list) else self._machine.receive(item, now))
-                await self._until(self._may_read)
-            if error is not None:
-                self._end(error)
+            decoded, n_items = frames.decode(), ITEMS_AT_ONCE_MAX
+            while n_items == ITEMS_AT_ONCE_MAX and not self._machine.is_over:
+                if frames.n_bytes < VERIFIED_IN_THREAD_BYTES:
+                    items, error = _next_items(decoded)
+                else:
+                    items, error = await trio.to_thread.run_sync(_next_items, decoded)
+                n_items = len(items)
+                for item in items:
+                    if self._machine.is_over:
+                        break
+                    now = self._clock()
+                    self.put(self._machine.receive_blocks(item, now) if isinstance(item, list) else self._machine.receive(item, now))
+                    await self._until(self._may_read)
+                if error is not None:
+                    self._end(error)
             self._give_back(frames.buffer)
             self._frames = None
             self._wake()
@@ -344,11 +357,12 @@ class Pump:
             await self._moved.wait()
 
 
-def _decode(frames: Frames) -> tuple[list[Message | list[Block]], RemoteProtocolError | None]:
-    """What is complete, and the error behind it, if any: what came before a broken frame counts."""
+def _next_items(decoded: Iterator[Message | list[Block]]) -> tuple[list[Message | list[Block]], RemoteProtocolError | None]:
+    """What is next, ``ITEMS_AT_ONCE_MAX`` while there are so many, and the error behind it, if any: what came before a broken frame
+    counts."""
     items: list[Message | list[Block]] = []
     try:
-        items.extend(frames.decode())
+        items.extend(islice(decoded, ITEMS_AT_ONCE_MAX))
     except RemoteProtocolError as error:
         return items, error
     return items, None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import threading
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
@@ -20,7 +21,16 @@ from retrieval.ledger.entry import Entry
 from retrieval.ledger.journal import APPEND_MAX, Journal
 from retrieval.ledger.state import MemoryStateStorage, Row
 from retrieval.store.blocks import MemoryBlockStore
-from retrieval.transport.pump import BUFFERS_MAX, FAREWELL_S, NOTHING_TO_SEND, OUTBOX_BYTES_MAX, SEND_DUE_S, Pump
+from retrieval.transport.pump import (
+    BUFFERS_MAX,
+    FAREWELL_S,
+    ITEMS_AT_ONCE_MAX,
+    NOTHING_TO_SEND,
+    OUTBOX_BYTES_MAX,
+    SEND_DUE_S,
+    VERIFIED_IN_THREAD_BYTES,
+    Pump,
+)
 from retrieval.transport.source import Buffer, Plain, Source
 from retrieval.transport.writer import JournalWriter
 from retrieval.units import MIB
@@ -66,6 +76,27 @@ class Stream:
     async def reset(self) -> None:
         self.end = "reset"
         await trio.aclose_forcefully(self._pipe)
+
+
+class Brief(Stream):
+    """One from which everything comes at once, piece by piece, and then its end."""
+
+    def __init__(
+        self, pipe: trio.StapledStream[trio.abc.SendStream, trio.abc.ReceiveStream], pieces: Sequence[bytes], *, is_cut: bool = False
+    ) -> None:
+        super().__init__(pipe)
+        self.pieces = list(pieces)
+        self._is_cut = is_cut
+
+    async def receive_into(self, target: memoryview) -> int:
+        await trio.lowlevel.checkpoint()
+        if self.pieces:
+            piece = self.pieces.pop(0)
+            target[: len(piece)] = piece
+            return len(piece)
+        if self._is_cut:
+            raise RemoteProtocolError(ErrorCode.TRANSFER_TRUNCATED, "broken pipe")
+        return 0
 
 
 class Scripted:
@@ -442,6 +473,20 @@ async def test_a_peer_that_asks_and_does_not_read_is_no_longer_read() -> None:
 
 
 @trio_test
+async def test_of_a_flood_from_a_peer_that_does_not_read_little_is_received_and_less_decoded() -> None:
+    async with bench() as made:
+        silent, _ = lockstep_stream_pair()
+        machine = Scripted(lambda message: Step(messages=(Error(code=901, detail="x" * 256),)))
+        pings = encode_frame(Ping(nonce=1)) * (VERIFIED_IN_THREAD_BYTES // 8)
+        stream = Brief(silent, [pings] * 20)
+        made.nursery.start_soon(made.pump(machine, stream).run)
+        await wait_all_tasks_blocked()
+        assert len(machine.received) < 2 * OUTBOX_BYTES_MAX // 256
+        assert len(stream.pieces) >= 10
+        assert sum(isinstance(each, Ping) for each in gc.get_objects()) <= len(machine.received) + ITEMS_AT_ONCE_MAX
+
+
+@trio_test
 async def test_a_peer_that_makes_no_room_is_let_go(autojump_clock: MockClock) -> None:
     async with bench() as made:
         near, _ = lockstep_stream_pair()
@@ -582,6 +627,28 @@ async def test_a_stream_that_ends_is_told_to_the_machine_once(bytes_before: byte
         assert stream.end == "closed"
         if end is not None:
             assert await heard(far) == [Error(code=end, detail="")]
+
+
+@pytest.mark.parametrize("is_cut", [False, True], ids=["ended", "broken"])
+@trio_test
+async def test_what_came_whole_before_the_stream_ended_is_taken_though_the_batch_before_it_is_still_verified(is_cut: bool) -> None:
+    async with bench() as made:
+        near, _ = memory_stream_pair()
+        machine, stream = Scripted(), Brief(near, [b"".join(map(block_frame, range(200))), encode_frame(Ping(nonce=1))], is_cut=is_cut)
+        await made.pump(machine, stream).run()
+        assert machine.n_blocks == 200
+        assert machine.received == [Ping(nonce=1)]
+        assert machine.ends == [None]
+
+
+@trio_test
+async def test_garbage_behind_a_batch_that_is_still_verified_is_told_to_the_machine() -> None:
+    async with bench() as made:
+        near, _ = memory_stream_pair()
+        machine, stream = Scripted(), Brief(near, [b"".join(map(block_frame, range(200))), encode_frame(Ping(nonce=1)) + b"\x00"])
+        await made.pump(machine, stream).run()
+        assert machine.received == [Ping(nonce=1)]
+        assert machine.ends == [ErrorCode.MALFORMED_FRAME]
 
 
 @trio_test
