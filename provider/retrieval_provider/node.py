@@ -129,6 +129,9 @@ async def _running(
             log.info("%s serves on %s", name, ", ".join(host.addresses))
             async with open_workers(home, settings, peer_id=name, libp2p=host.addresses, till=till) as urls:
                 yield Node(peer_id=key.peer_id, addresses=host.addresses, urls=urls, service=service, settler=settler, sessions=sessions)
+            if counter is not None:
+                with trio.move_on_after(DRAIN_S):  # the workers have ended; what they said last is charged before it is claimed
+                    await counter.settled()
             await _drain(sessions)
         if settler is not None and settler.unclaimed():
             try:

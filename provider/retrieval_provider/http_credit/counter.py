@@ -125,6 +125,12 @@ class Counter:
         self._deposits: Final = Allowance(DEPOSITS_PER_DAY)
         self._chain_calls: Final = trio.CapacityLimiter(CHAIN_CALLS_MAX)
         self._open: Final[dict[OrderId, Tab | _Gift]] = {}
+        self._quiet = trio.Event()
+        """Set while no answer is under way."""
+        self._quiet.set()
+        self._written = trio.Event()
+        """Set once the last charge is on disk."""
+        self._written.set()
         self._busy: Final[set[bytes]] = set()
         """Tabs for which the chain is being asked."""
 
@@ -172,6 +178,8 @@ class Counter:
     def close(self, order_id: OrderId, sent_bytes: int) -> int:
         """An answer has ended, whole or not: charge what left. Gives the amount, whose records are on their way to the disk."""
         opened = self._open.pop(order_id)
+        if not self._open:
+            self._quiet.set()
         now = self._clock()
         if isinstance(opened, _Gift):
             self._free.give_back(opened.prefix, max(0, opened.n_bytes - sent_bytes), _ms(now))
@@ -180,8 +188,14 @@ class Counter:
         amount, records = opened.close(order_id, sent_bytes)
         if order.fee and sent_bytes:
             self._books.fee_charged(opened.key, order.selection.digest, now)
-        self._writer.submit(records)
+        self._written = self._writer.submit(records)
         return amount
+
+    async def settled(self) -> None:
+        """Wait until no answer is under way and every charge is on disk."""
+        while self._open:
+            await self._quiet.wait()
+        await self._written.wait()
 
     @property
     def free_per_day(self) -> int:
@@ -197,7 +211,7 @@ class Counter:
             detail = f"{estimate.n_bytes} bytes; {left} of the free {self._free.per_day} a day are left for your address"
             raise RemoteProtocolError(ErrorCode.PAYMENT_REQUIRED, detail)
         order_id = _new_id()
-        self._open[order_id] = _Gift(ask.prefix, estimate.n_bytes)
+        self._begin(order_id, _Gift(ask.prefix, estimate.n_bytes))
         return Grant(order_id=order_id, headers={})
 
     # from a channel
@@ -333,9 +347,14 @@ class Counter:
         """Set the price aside, on disk."""
         is_fee_due = self._books.flat_fee_due(tab.key, ask.selection.digest, self._clock())
         order, records = tab.open(_new_id(), ask.selection, estimate.rate, estimate.n_bytes, is_fee_due=is_fee_due, voucher=voucher)
-        self._open[order.id] = tab
+        self._begin(order.id, tab)
         await self._writer.commit(records)
         return order
+
+    def _begin(self, order_id: OrderId, opened: Tab | _Gift) -> None:
+        if not self._open:
+            self._quiet = trio.Event()
+        self._open[order_id] = opened
 
     @contextmanager
     def _alone(self, key: bytes) -> Iterator[None]:

@@ -13,7 +13,9 @@ from retrieval_provider.http_credit.facilitator import OwnGas
 from takings import DEPOSIT, Payer, Takings, channel_record, new_payer
 from trio.testing import trio_test
 
+from retrieval.deal import fold
 from retrieval.deal.audit import check
+from retrieval.deal.records import TabRecord
 from retrieval.errors import ErrorCode, RemoteProtocolError
 from retrieval.identity import EvmKey
 from retrieval.payment.chain import DEVCHAIN
@@ -246,6 +248,31 @@ async def test_two_deposits_at_the_same_time_are_not_both_submitted(takings: Tak
     assert codes == [ErrorCode.PAYMENT_IN_FLIGHT]
     assert takings.books.tabs[payer.channel].channel is not None
     assert takings.books.tabs[payer.channel].credit == DEPOSIT - PRICE
+
+
+@trio_test
+async def test_a_node_that_stops_waits_for_answers_and_for_their_charges(takings: Takings, payer: Payer) -> None:
+    fund(takings, payer)
+    async with open_desk(takings) as desk:
+        await desk.counter.settled()
+        grants = [await desk.ask(n_bytes=1), await desk.ask(desk.voucher(payer, PRICE))]
+        over = trio.Event()
+
+        async def stop() -> None:
+            await desk.counter.settled()
+            over.set()
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(stop)
+            for grant in grants:
+                await trio.testing.wait_all_tasks_blocked()
+                assert not over.is_set()
+                assert grant.order_id is not None
+                desk.counter.close(grant.order_id, MIB)
+        assert over.is_set()
+        row = fold.get(takings.state, TabRecord, payer.channel)
+        assert row is not None
+        assert row.charged == PRICE
 
 
 # by transfer
