@@ -66,6 +66,8 @@ class Outflow:
         """``size`` is what the body must come to, where that was announced; ``is_chunked`` frames it (RFC 9112, 7.1)."""
         self.sent_bytes = 0
         """What the kernel took, framing included."""
+        self.is_done = False
+        """Whether it took all of the body."""
         self._store: Final = store
         self._pieces: Final = pieces
         self._sock: Final = sock
@@ -92,6 +94,7 @@ class Outflow:
         turn_end = self.sent_bytes + TURN_BYTES
         while self.sent_bytes < turn_end:
             if not self._batch and not self._gather():
+                self.is_done = True
                 return Progress.DONE
             try:
                 self._send()
@@ -239,9 +242,8 @@ class Delivery:
             outflow = Outflow(self._store, self._answer.pieces, sock, size=size, is_chunked=response.chunked)
             try:
                 await self._push_all(outflow, sock)
-                self.is_whole = True
-            finally:
-                self.sent_bytes = outflow.body_bytes
+            finally:  # also cancelled, as it is when a client that has everything leaves at once
+                self.sent_bytes, self.is_whole = outflow.body_bytes, outflow.is_done
                 if not self.is_whole:
                     if size is None and not response.chunked:  # here a plain end would look like the end
                         sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
