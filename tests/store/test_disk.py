@@ -254,6 +254,18 @@ def test_the_next_writer_goes_on_in_the_segment_that_has_room(tmp_path: Path) ->
     assert len(segments(tmp_path)) == 1
 
 
+def test_a_segment_that_fills_up_before_its_blocks_are_entered_hides_none_of_them(tmp_path: Path) -> None:
+    limits = Limits(segment_bytes_max=300 * KIB, unindexed_bytes_max=10 * MIB)
+    blocks = dict(numbered(n, 100 * KIB) for n in range(8))
+    with closing(open_store(tmp_path, limits=limits)) as store:
+        for cid, payload in blocks.items():
+            store.put_many([(cid, payload)])
+            assert store.get(cid) == payload
+        assert len(segments(tmp_path)) > 1
+        assert held(store, [*blocks]) == [*blocks.values()]
+        assert store.bytes_used() == sum(map(len, blocks.values()))
+
+
 def test_small_blocks_lie_close_together(tmp_path: Path) -> None:
     with closing(open_store(tmp_path)) as store:
         for n in range(100):
