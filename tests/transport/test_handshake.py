@@ -71,6 +71,12 @@ def test_no_two_sessions_have_a_key_in_common() -> None:
     assert len(set(keys)) == 8  # each is had by two
 
 
+def test_a_session_does_not_show_its_keys() -> None:
+    session, _ = shake_hands()
+
+    assert not any(repr(key) in repr(session) for key in (session.sending_key, session.receiving_key))
+
+
 def test_a_stock_listener_agrees() -> None:
     stock = StockParty(LISTENER, initiator=False)
     dialer = DialerHandshake(Credentials(DIALER.seed), LISTENER.peer_id)

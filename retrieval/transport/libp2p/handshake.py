@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import hmac
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Final
 
@@ -43,8 +43,8 @@ class Session:
     """What a handshake came to: the peer, and a key for each direction. No message was sealed with either yet."""
 
     peer_id: PeerId
-    sending_key: bytes
-    receiving_key: bytes
+    sending_key: bytes = field(repr=False)
+    receiving_key: bytes = field(repr=False)
 
 
 class Credentials:
