@@ -303,3 +303,11 @@ REGISTRY: Final[dict[ErrorCode, ErrorRow]] = {
     _C.CONTENT_IN_USE:       ErrorRow("deals for this content are open", "wait until they end, or pass --force and let them fail", _OPERATOR, _LATER, 409, Exit.INTERNAL),
 }
 # fmt: on
+
+
+def code_of(number: int) -> ErrorCode:
+    """A code as a peer gave it; numbers of a later version count as internal to the peer."""
+    try:
+        return ErrorCode(number)
+    except ValueError:
+        return ErrorCode.INTERNAL

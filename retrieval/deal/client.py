@@ -29,7 +29,7 @@ from retrieval.deal.records import DealRecord, Outcome, record
 from retrieval.deal.spending import Payer, SpendingLine, release, reserve
 from retrieval.deal.states import PurchaseEvent, PurchaseState
 from retrieval.deal.step import NOTHING, Step
-from retrieval.errors import ErrorCode, LocalProtocolError, RemoteProtocolError, RetrievalError
+from retrieval.errors import ErrorCode, LocalProtocolError, RemoteProtocolError, RetrievalError, code_of
 from retrieval.identity import PeerId, PeerKey, verify_peer
 from retrieval.payment.channel import ChannelId
 from retrieval.payment.voucher import VoucherSigner
@@ -253,7 +253,7 @@ class ClientSession:
 
     def _dispatch(self, message: Message, now: float) -> Step:
         if isinstance(message, Error):
-            return self._part(_code(message.code), message.detail, now, by_peer=True, retry_after_s=message.retry_after_s)
+            return self._part(code_of(message.code), message.detail, now, by_peer=True, retry_after_s=message.retry_after_s)
         if self._their_hello is None:
             if not isinstance(message, Hello):
                 raise RemoteProtocolError(ErrorCode.UNEXPECTED_MESSAGE, f"{type(message).__name__} came before Hello")
@@ -333,7 +333,7 @@ class ClientSession:
 
     def _receive_refuse(self, refuse: Refuse, now: float) -> Step:
         """Our query, channel or deal is refused. A refusal of anything else crossed our own last word on it, and is not told."""
-        code, deal = _code(refuse.code), self._refused_deal(refuse)
+        code, deal = code_of(refuse.code), self._refused_deal(refuse)
         told = Refused(
             code=code,
             detail=refuse.detail,
@@ -511,11 +511,3 @@ _MENDABLE: Final = frozenset(
     {ErrorCode.CHANNEL_UNFUNDED, ErrorCode.OVER_BUDGET, ErrorCode.SHUTTING_DOWN, ErrorCode.RATE_LIMITED, ErrorCode.TOO_MANY_DEALS}
 )
 """Refusals after which the deal can be taken up again."""
-
-
-def _code(number: int) -> ErrorCode:
-    """A code as the peer gave it; numbers of a later version count as internal to them."""
-    try:
-        return ErrorCode(number)
-    except ValueError:
-        return ErrorCode.INTERNAL

@@ -23,7 +23,7 @@ from retrieval.deal.sale import Sale
 from retrieval.deal.states import SaleEvent, SaleState
 from retrieval.deal.step import NOTHING, Step
 from retrieval.deal.till import Tender, Till
-from retrieval.errors import ErrorCode, LocalProtocolError, RemoteProtocolError, RetrievalError
+from retrieval.errors import ErrorCode, LocalProtocolError, RemoteProtocolError, RetrievalError, code_of
 from retrieval.identity import PeerId, verify_peer
 from retrieval.payment.channel import ChannelConfig, ChannelId, SessionKey, check_config, check_credit, check_deposit, verify_session_key
 from retrieval.units import KIB, floor_div
@@ -164,7 +164,7 @@ class ProviderSession:
             case Pong():
                 return NOTHING
             case Error():
-                return self._part(ErrorCode.CANCELLED if message.code == 0 else _code(message.code), message.detail, now, by_peer=True)
+                return self._part(ErrorCode.CANCELLED if message.code == 0 else code_of(message.code), message.detail, now, by_peer=True)
             case Refuse() | Hello() | SignedQuote() | SignedDone() | ChannelStatus() | Terms():
                 raise RemoteProtocolError(ErrorCode.UNEXPECTED_MESSAGE, f"a client does not send {type(message).__name__} here")
             case _:
@@ -387,7 +387,7 @@ class ProviderSession:
         done = self._signed_done(sale, complete=False) if sale.last_receipt else None
         messages = (SignedDone(body=done.body, signature=done.signature),) if done else ()
         ended = self._books.end(
-            sale, SaleEvent.CANCELLED, Outcome.CANCELLED, now, code=_code(cancel.code), detail="cancelled by the client", done=done
+            sale, SaleEvent.CANCELLED, Outcome.CANCELLED, now, code=code_of(cancel.code), detail="cancelled by the client", done=done
         )
         return ended + Step(messages=messages)
 
@@ -595,11 +595,3 @@ class ProviderSession:
 
 
 _MENDABLE: Final = frozenset({ErrorCode.CHANNEL_UNFUNDED, ErrorCode.OVER_BUDGET, ErrorCode.DEBT_OUTSTANDING})
-
-
-def _code(number: int) -> ErrorCode:
-    """A code as the peer gave it; numbers of a later version count as internal to them."""
-    try:
-        return ErrorCode(number)
-    except ValueError:
-        return ErrorCode.INTERNAL
