@@ -11,6 +11,7 @@ import tempfile
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
+from io import FileIO
 from pathlib import Path
 from typing import Final
 
@@ -23,10 +24,12 @@ from script import CHILD_TIMEOUT_S, run_script
 
 from retrieval.cid import RAW, Cid, cid_of
 from retrieval.errors import ErrorCode, LocalProtocolError
-from retrieval.staging import ALIGNMENT, DIRECT_BYTES_MIN, STAGING_BYTES
+from retrieval.staging import ALIGNMENT, DIRECT_BYTES_MIN, STAGING_BYTES, Staging
 from retrieval.store.blocks import Root
 from retrieval.store.disk import DiskBlockStore
 from retrieval.store.disk.folder import Limits
+from retrieval.store.disk.segment import Segment
+from retrieval.store.disk.tail import Tail
 from retrieval.units import KIB, MIB
 
 BYTES_MAX: Final = 1 << 40
@@ -539,6 +542,43 @@ print(before <= limit, store.bytes_used() == (n + 1) * sum(map(len, payloads)), 
     assert refused.startswith("disk_full ")
     assert refused.endswith(" True [None, None, None]")
     assert after == "True True [True, True, True]"
+
+
+# disks that fail
+
+
+def test_what_could_not_be_synced_once_is_never_taken_for_safe(tmp_path: Path) -> None:
+    """A second ``fdatasync`` succeeds, though the kernel has dropped what it could not write."""
+    reader, writer = os.pipe()
+
+    class Failing(FileIO):
+        fails = False
+
+        def fileno(self) -> int:
+            return reader if self.fails else super().fileno()  # a pipe cannot be synced
+
+    path = tmp_path / "1.seg"
+    path.touch()
+    file = Failing(path, "r+b")
+    with closing(Tail(file, path, 1, 0)) as tail:
+        for file.fails in (True, False):
+            with pytest.raises(LocalProtocolError) as refused:
+                tail.sync()
+            assert refused.value.code is ErrorCode.FILE_UNREADABLE
+    os.close(reader)
+    os.close(writer)
+
+
+def test_a_segment_that_gives_no_direct_reads_is_read_through_the_page_cache(tmp_path: Path) -> None:
+    class Unaligned(Staging):
+        """A buffer whose address no direct read takes: the error is that of a file system without them."""
+
+        def __init__(self) -> None:
+            self._buffer = memoryview(bytearray(STAGING_BYTES + 1))[1:]
+
+    path = tmp_path / "1.seg"
+    path.write_bytes(os.urandom(MIB))
+    assert Segment(path).read(Unaligned(), 100, 200 * KIB) == path.read_bytes()[100 : 100 + 200 * KIB]
 
 
 # broken files

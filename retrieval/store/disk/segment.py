@@ -6,6 +6,7 @@ removal included.
 
 from __future__ import annotations
 
+import errno
 import mmap
 import os
 import time
@@ -40,9 +41,10 @@ class Segment:
 
     def view(self, offset: int, size: int) -> memoryview:
         """Raises ``LocalProtocolError(store_broken)`` when the file ends before, since reading a map there would be a SIGBUS."""
-        if offset + size > len(self._map):
-            self._map = self._mapped(offset + size)
-        return self._map[offset : offset + size]
+        mapped = self._map  # once: another thread may put an older one, which is shorter, in the place of a newer one
+        if offset + size > len(mapped):
+            mapped = self._map = self._mapped(offset + size)
+        return mapped[offset : offset + size]
 
     def read(self, staging: Staging, offset: int, size: int) -> bytes:
         """The same bytes, without leaving them in the page cache. Raises ``LocalProtocolError(store_broken)``, ``OSError``."""
@@ -50,7 +52,12 @@ class Segment:
             self._direct = open_direct(self._file.fileno())
         if self._direct is None:
             return bytes(self.view(offset, size))
-        payload = bytes(staging.read(self._direct.fileno(), offset, size))
+        try:
+            payload = bytes(staging.read(self._direct.fileno(), offset, size))
+        except OSError as error:
+            if error.errno != errno.EINVAL:  # some file systems open a file for direct reads and then give none
+                raise
+            return bytes(self.view(offset, size))
         if len(payload) < size:
             raise self._broken(offset + size)
         return payload

@@ -36,6 +36,7 @@ class Tail:
         self._is_named = end > 0
         """Whether its name is on the disk, where it must be before anything in the file is entered."""
         self._direct: Final = open_direct(file.fileno())
+        self._sync_error: OSError | None = None
 
     def recover(self) -> dict[Cid, Place]:
         """What a writer that died left behind ``end``, verified; what is not whole and right is cut off. Raises ``LocalProtocolError``."""
@@ -76,10 +77,17 @@ class Tail:
         return places
 
     def sync(self) -> None:
-        """Make what was appended durable, and the name it is found under. Raises ``LocalProtocolError``."""
+        """Make what was appended durable, and the name it is found under.
+
+        Raises ``LocalProtocolError``, ever after it did once: the kernel reports a page that it could not write one time, and then takes
+        it for written.
+        """
         try:
+            if self._sync_error is not None:
+                raise self._sync_error
             os.fdatasync(self._file.fileno())
         except OSError as error:
+            self._sync_error = error
             raise file_failure(error, self._path.parent) from error
         if not self._is_named:
             sync_folder(self._path.parent)  # not when it is made: the first block of a fetch would wait for it
