@@ -20,7 +20,10 @@ from .ciphers import LENGTH_BYTES, MESSAGE_BYTES_MAX, PLAINTEXT_BYTES_MAX, Buffe
 from .failure import closed, connection_errors
 from .handshake import Session
 
-READ_MAX: Final = 1024 * KIB  # bytes read from a socket at once; they are opened while they are in a core's second-level cache
+DIALED_READ_MAX: Final = 1024 * KIB  # bytes read from a socket at once; they are opened while they are in a core's second-level cache
+ACCEPTED_READ_MAX: Final = 64 * KIB
+"""The same from a peer that dialled us, whose words are short. What was read is dealt with before others have their turn: of a MiB of
+frames without payload that is half a second."""
 SEALED_IN_THREAD_BYTES: Final = 128 * KIB
 """A batch from this size on is sealed in a worker thread: the loop goes on meanwhile, also while the bytes come from a disk."""
 SEALING_AT_ONCE_MAX: Final = 2
@@ -39,11 +42,17 @@ class SecureChannel:
     """Made by ``upgrade.Identity``."""
 
     def __init__(
-        self, socket: trio.SocketStream, session: Session, *, unread: bytes, unsent: bytes = b"", first_words: bytes = b""
+        self,
+        socket: trio.SocketStream,
+        session: Session,
+        *,
+        read_max: int,
+        unread: bytes,
+        unsent: bytes = b"",
+        first_words: bytes = b"",
     ) -> None:
-        """``unread`` is what the handshake has read beyond its own messages; ``unsent``, its last message, leaves before the first sealed.
-
-        ``first_words`` are sealed with what is sent first.
+        """``read_max`` is how many bytes to read at once, at least as many as ``unread``, what the handshake has read beyond its own
+        messages. ``unsent``, its last message, leaves before the first sealed; ``first_words`` are sealed with what is sent first.
         """
         self.peer_id: Final = session.peer_id
         self._socket: Final = socket
@@ -53,8 +62,8 @@ class SecureChannel:
         self._opening: Final = Cipher(session.receiving_key, 0)
         self._unsent = unsent
         self._first_words = first_words
-        self._received: Final = memoryview(reserve(READ_MAX + LENGTH_BYTES + MESSAGE_BYTES_MAX))
-        """What the socket gave and no message has used. The rest of a message is always shorter than the space behind ``READ_MAX``."""
+        self._received: Final = memoryview(reserve(read_max + LENGTH_BYTES + MESSAGE_BYTES_MAX))
+        """What the socket gave and no message has used. The rest of a message is always shorter than the space behind ``read_max``."""
         self._received[: len(unread)] = unread
         self._start, self._end = 0, len(unread)
         self._plaintext: Final = memoryview(reserve(PLAINTEXT_BYTES_MAX))

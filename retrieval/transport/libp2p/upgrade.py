@@ -13,7 +13,7 @@ import trio
 
 from retrieval.identity import PeerId
 
-from .channel import SecureChannel
+from .channel import ACCEPTED_READ_MAX, DIALED_READ_MAX, SecureChannel
 from .ciphers import LENGTH_BYTES
 from .failure import closed, connection_errors
 from .handshake import Credentials, DialerHandshake, ListenerHandshake
@@ -43,7 +43,8 @@ class Identity:
             last, session = handshake.finish(await talk.receive_message())
             await talk.send_all(_framed(last))
             unread, unsent = talk.end()
-            channel = SecureChannel(socket, session, unread=unread, unsent=unsent, first_words=proposal(YAMUX_PROTOCOL_ID))
+            first_words = proposal(YAMUX_PROTOCOL_ID)
+            channel = SecureChannel(socket, session, read_max=DIALED_READ_MAX, unread=unread, unsent=unsent, first_words=first_words)
             channel.before_receiving(partial(confirm, protocol=YAMUX_PROTOCOL_ID))
             return channel
 
@@ -58,7 +59,7 @@ class Identity:
             await talk.send_all(_framed(handshake.answer(await talk.receive_message())))
             session = handshake.finish(await talk.receive_message())
             unread, unsent = talk.end()
-            channel = SecureChannel(socket, session, unread=unread, unsent=unsent)
+            channel = SecureChannel(socket, session, read_max=ACCEPTED_READ_MAX, unread=unread, unsent=unsent)
             await answer(channel, YAMUX_PROTOCOL_ID)
             return channel
 
