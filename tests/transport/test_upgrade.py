@@ -1,10 +1,12 @@
-"""Between a socket and its muxer: how much either side reads at once."""
+"""Between a socket and its muxer: how much either side reads at once, and who is refused."""
 
 from __future__ import annotations
 
+import pytest
 import trio
 from trio.testing import trio_test
 
+from retrieval.errors import ErrorCode, RemoteProtocolError
 from retrieval.identity import PeerKey
 from retrieval.transport.libp2p.channel import ACCEPTED_READ_MAX, DIALED_READ_MAX, SecureChannel
 from retrieval.transport.libp2p.ciphers import LENGTH_BYTES, MESSAGE_BYTES_MAX
@@ -74,3 +76,14 @@ async def test_little_is_read_at_once_from_a_peer_that_dialled() -> None:
         assert await receive() == content
     assert max(far.asked) <= ACCEPTED_READ_MAX + LENGTH_BYTES + MESSAGE_BYTES_MAX
     assert max(near.asked) >= DIALED_READ_MAX
+
+
+@trio_test
+async def test_a_peer_that_speaks_no_noise_is_told_apart() -> None:
+    (listener,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
+    near = await trio.open_tcp_stream(*listener.socket.getsockname())
+    far = await listener.accept()
+    await far.send_all(b"\x13/multistream/1.0.0\n\x03na\n")
+    with pytest.raises(RemoteProtocolError) as refused:
+        await Identity(DIALER.seed).secure_dialed(near, LISTENER.peer_id)
+    assert refused.value.code is ErrorCode.CAPABILITY_MISSING

@@ -33,8 +33,9 @@ class Identity:
     async def secure_dialed(self, socket: trio.SocketStream, expected: PeerId) -> SecureChannel:
         """Make sure of the peer that was dialled.
 
-        Raises ``RemoteProtocolError``: ``dial_failed`` when another peer answers, ``transfer_truncated`` for all else. That the peer
-        does not speak Yamux is raised by the channel, when its first bytes are read.
+        Raises ``RemoteProtocolError``: ``capability_missing`` unless it speaks Noise, ``unsupported_key`` unless it is an Ed25519 peer,
+        ``dial_failed`` when another peer answers, ``transfer_truncated`` for all else. That the peer does not speak Yamux is raised by the
+        channel, when its first bytes are read.
         """
         with connection_errors():
             handshake, talk = DialerHandshake(self._credentials, expected), _Talk(socket)
