@@ -10,6 +10,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from io import FileIO
 from pathlib import Path
@@ -279,11 +280,12 @@ def test_small_blocks_lie_close_together(tmp_path: Path) -> None:
 def test_threads_read_while_another_puts_enters_and_deletes(tmp_path: Path) -> None:
     lasting = [numbered(n, 10 * KIB) for n in range(5)]
     passing = [numbered(n, 10 * KIB) for n in range(5, 60)]
-    done, wrong = threading.Event(), []
+    done = threading.Event()
     with closing(open_store(tmp_path)) as store:
         store.put_many(lasting)
 
-        def read() -> None:
+        def read() -> list[object]:
+            wrong: list[object] = []
             while not done.is_set():
                 found = store.view_many(
                     [cid for cid, _ in lasting], lambda views: [None if view is None else bytes(view) for view in views]
@@ -291,19 +293,19 @@ def test_threads_read_while_another_puts_enters_and_deletes(tmp_path: Path) -> N
                 if found != [payload for _, payload in lasting]:
                     wrong.append(found)
                 wrong.extend(cid for cid, payload in passing if store.get(cid) not in (None, payload))
+            return wrong
 
-        readers = [threading.Thread(target=read) for _ in range(2)]
-        for reader in readers:
-            reader.start()
-        for _ in range(5):
-            for cid, payload in passing:
-                store.put_many([(cid, payload)])
-            store.delete_many(cid for cid, _ in passing)
-            store.sync()
-        done.set()
-        for reader in readers:
-            reader.join()
-    assert not wrong
+        with ThreadPoolExecutor(2) as readers:
+            reading = [readers.submit(read) for _ in range(2)]
+            try:
+                for _ in range(5):
+                    for cid, payload in passing:
+                        store.put_many([(cid, payload)])
+                    store.delete_many(cid for cid, _ in passing)
+                    store.sync()
+            finally:
+                done.set()
+            assert [each.result() for each in reading] == [[], []]
 
 
 # room that comes back
