@@ -25,7 +25,7 @@ from retrieval.units import KIB
 from retrieval.wire.framing import Block, FrameDecoder, Frames, encode_frame, new_buffer
 from retrieval.wire.messages import Message
 
-BUFFERS_MAX: Final = 4
+BUFFERS_MAX: Final = 6
 """Buffers that a session receives into. Those with blocks that wait for the disk are not used again before that, so reading pauses
 when all are: verified blocks hold at most so many times ``BUFFER_BYTES``."""
 VERIFIED_IN_THREAD_BYTES: Final = 128 * KIB

@@ -29,7 +29,7 @@ PROTOCOL_ID: Final = "/retrieval/session/1.0.0"
 DIAL_TIMEOUT_S: Final = 10.0  # PROTOCOL.md, "Errors and deadlines"
 HANDSHAKE_TIMEOUT_S: Final = 10.0  # from accepting a connection to knowing who it is, and from its first stream to the protocol's name
 
-DIALED_WINDOW: Final = 8 * 1024 * 1024  # bytes; a client downloads, at 40 MB/s over 100 ms of round trip: half a window each
+DIALED_WINDOW: Final = 16 * 1024 * 1024  # bytes; a client downloads, at 80 MB/s over 100 ms of round trip: half a window each
 ACCEPTED_WINDOW: Final = WINDOW_INITIAL  # bytes; a provider hears short messages, from many peers at once
 CONNECTIONS_MAX: Final = 512  # accepted and not yet ended
 HANDSHAKES_MAX: Final = 256  # peers that have not yet said who they are
