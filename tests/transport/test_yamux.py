@@ -15,6 +15,7 @@ from retrieval.errors import ErrorCode, RemoteProtocolError
 from retrieval.identity import PeerKey
 from retrieval.transport.libp2p.yamux import (
     FRAME_PAYLOAD_MAX,
+    FRAMES_PER_TURN,
     FRUITLESS_S,
     FRUITLESS_STREAMS_MAX,
     STREAMS_MAX,
@@ -517,3 +518,23 @@ async def test_parting_says_what_is_queued_and_then_nothing() -> None:
         assert await peer.receive() == (GO_AWAY, 0, 0, 0, b"")
         with pytest.raises(AssertionError, match="ended the connection"):
             await peer.receive()
+
+
+@trio_test
+async def test_a_hundred_thousand_frames_in_one_read_leave_turns_to_others() -> None:
+    near, far = trio.testing.memory_stream_pair()
+    muxer = Muxer(Pipe(far, 10_000_000), remote=REMOTE, is_dialer=False)
+    n_turns = 0
+
+    async def count_turns() -> None:
+        nonlocal n_turns
+        while not muxer.ended.is_set():
+            n_turns += 1
+            await trio.lowlevel.checkpoint()
+
+    await near.send_all(struct.pack("!BBHII", 0, WINDOW_UPDATE, 0, 1, 0) * 100_000)
+    await near.aclose()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(count_turns)
+        await muxer.run()
+    assert n_turns >= 100_000 // FRAMES_PER_TURN

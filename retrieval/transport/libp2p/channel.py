@@ -38,6 +38,10 @@ _sealing_at_once: Final = trio.CapacityLimiter(SEALING_AT_ONCE_MAX)
 _spare_buffers: Final[list[bytearray]] = []
 
 
+Sealed = tuple[bytearray, int]
+"""A buffer that was sealed into, and how much of its front is to be sent."""
+
+
 class SecureChannel:
     """Made by ``upgrade.Identity``."""
 
@@ -76,7 +80,7 @@ class SecureChannel:
         """Send the parts one after another. Raises as ``seal`` and ``send``."""
         await self.send(await self.seal(*parts))
 
-    async def seal(self, *parts: Buffer | Range) -> tuple[bytearray, int]:
+    async def seal(self, *parts: Buffer | Range) -> Sealed:
         """The messages that carry the parts, to be sent before those that are sealed next: their buffer, and their size.
 
         Raises what a ``Range`` raises; then nothing more can be sent.
@@ -88,7 +92,7 @@ class SecureChannel:
             return self._seal(parts, buffer)
         return await trio.to_thread.run_sync(self._seal, parts, buffer, limiter=_sealing_at_once)
 
-    async def send(self, sealed: tuple[bytearray, int]) -> None:
+    async def send(self, sealed: Sealed) -> None:
         """Hand what was sealed to the operating system. Raises ``RemoteProtocolError(transfer_truncated)`` when the connection breaks."""
         buffer, size = sealed
         with connection_errors():
@@ -149,7 +153,7 @@ class SecureChannel:
             await self.fill()
         return bytes(out[:size])
 
-    def _seal(self, parts: Sequence[Buffer | Range], out: bytearray) -> tuple[bytearray, int]:
+    def _seal(self, parts: Sequence[Buffer | Range], out: bytearray) -> Sealed:
         """The messages of a batch, in ``out`` or in a larger buffer, and their size."""
         at = 0
 

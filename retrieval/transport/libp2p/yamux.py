@@ -25,17 +25,16 @@ from retrieval.identity import PeerId
 from retrieval.transport.source import Buffer, Plain, Range, Source
 
 from .backlog import Backlog
+from .channel import Sealed
+from .pace import Pace
 
 WINDOW_INITIAL: Final = 256 * 1024  # bytes either side may send before the first update; fixed by the specification
 FRAME_PAYLOAD_MAX: Final = 1 << 20  # bytes we put in one frame: rust-yamux takes no more (its ``DEFAULT_MAX_FRAME_BODY_LEN``)
-WRITE_MAX: Final = 4 << 20  # bytes of a stream in one write to a peer that takes them at once
-WRITE_MIN: Final = 128 << 10  # bytes of a stream in one write to a peer that takes long: they are held sealed while it does
-WRITE_FAST_S: Final = 0.02  # a write that took less is followed by one of twice the size
-WRITE_SLOW_S: Final = 0.1  # a write that took more is followed by one of half the size
 STREAMS_MAX: Final = 4  # open or served at once on a connection: a session, and the two or three things that stock libp2p peers ask
 FRUITLESS_STREAMS_MAX: Final = 60
 """Streams that a peer may open within ``FRUITLESS_S`` and that come to nothing: one costs it 12 bytes, and us 0.3 ms of a processor."""
 FRUITLESS_S: Final = 60.0  # an honest peer has few: js-libp2p asks every 10 s whether we live, by a protocol that we do not speak
+FRAMES_PER_TURN: Final = 256  # frames that are taken before others have their turn
 IGNORED_AT_ONCE: Final = 64 * 1024  # bytes for a stream that has finished here
 CONTROL_QUEUED_MAX: Final = 64 * 1024  # bytes of answers (pongs, acknowledgements, resets) waiting for a peer that does not read
 
@@ -59,10 +58,6 @@ class _Flag(IntFlag):
     ACK = 2
     FIN = 4
     RST = 8
-
-
-Sealed = tuple[bytearray, int]
-"""A buffer of the channel's, and how much of its front is to be sent."""
 
 
 class Channel(Protocol):
@@ -344,8 +339,7 @@ class Muxer:
         self.remote: Final = remote
         self.receive_window: Final = receive_window
         self.ended: Final = trio.Event()
-        self.write_max = WRITE_MIN
-        """How many bytes of a stream are read and sealed at once."""
+        self._pace: Final = Pace()
         self._channel: Final = channel
         self._accept: Final = accept
         self._failure: RemoteProtocolError = RemoteProtocolError(ErrorCode.TRANSFER_TRUNCATED, "the connection was closed on this side")
@@ -379,11 +373,17 @@ class Muxer:
                 await self._read_until_ended()
                 nursery.cancel_scope.cancel()
         finally:
+            self._pace.end()
             self.ended.set()
             self._written.set()
             self._streams_changed.set()
             for stream in self.open_streams:
                 stream.fail(self._failure)
+
+    @property
+    def write_max(self) -> int:
+        """How many bytes of a stream are read and sealed at once."""
+        return self._pace.write_max(len(self._streams))
 
     @property
     def open_streams(self) -> tuple[Stream, ...]:
@@ -490,7 +490,9 @@ class Muxer:
                     head += _HEADER.pack(_VERSION, _Type.DATA, _Flag.NONE, piece.stream_id, len(payload))
                     batch += (head, payload)
                     head = bytearray()
-            await to_send.send(await self._channel.seal(*batch, head))
+            sealed = await self._channel.seal(*batch, head)
+            self._pace.sealed(sealed[1])
+            await to_send.send(sealed)
             for piece in self._writing:
                 piece.taken.set()
             if is_last:
@@ -501,24 +503,21 @@ class Muxer:
         async for sealed in batches:
             began = trio.current_time()
             await self._channel.send(sealed)
-            self._adapt(trio.current_time() - began)
+            self._pace.sent(sealed[1], trio.current_time() - began)
             self._n_batches_written += 1
             self._written.set()
             self._written = trio.Event()
         await self._channel.send_eof()
 
-    def _adapt(self, took_s: float) -> None:
-        """Few large writes cost least; where they wait for the peer, what waits is memory."""
-        if took_s < WRITE_FAST_S:
-            self.write_max = min(2 * self.write_max, WRITE_MAX)
-        elif took_s > WRITE_SLOW_S:
-            self.write_max = max(self.write_max // 2, WRITE_MIN)
-
     async def _read(self) -> NoReturn:
         """Feed frames to their streams as they come, whole or in parts, so that a frame's announced length costs nothing."""
         await self._channel.ready()
         header = bytearray(_HEADER.size)
+        n_frames = 0
         while True:
+            n_frames = (n_frames + 1) % FRAMES_PER_TURN
+            if n_frames == 0:
+                await trio.lowlevel.checkpoint()  # what was read at once can be a hundred thousand frames
             await self._take_all(header)
             version, kind, flags, stream_id, length = _HEADER.unpack(header)
             if version != _VERSION:
