@@ -12,6 +12,7 @@ from trio.testing import MockClock
 
 from retrieval.errors import ErrorCode, RemoteProtocolError
 from retrieval.identity import PeerKey
+from retrieval.transport.libp2p.channel import Sealed
 from retrieval.transport.libp2p.ciphers import Buffer, Cipher, sealed_bytes_max
 from retrieval.transport.libp2p.handshake import Credentials, DialerHandshake, ListenerHandshake
 from retrieval.transport.libp2p.negotiation import WORD_BYTES_MAX, answer, confirm
@@ -127,13 +128,13 @@ class Pipe:
             raise RemoteProtocolError(ErrorCode.TRANSFER_TRUNCATED, "the peer closed the connection")
         self._end = min(len(self._data), self._end + self._step)
 
-    async def seal(self, *parts: Buffer | Range) -> tuple[bytearray, int]:
+    async def seal(self, *parts: Buffer | Range) -> Sealed:
         await trio.lowlevel.checkpoint()
         size = sum(map(len, parts))
         self.largest_write = max(self.largest_write, size)
-        return bytearray(), size
+        return memoryview(b""), size
 
-    async def send(self, sealed: tuple[bytearray, int]) -> None:
+    async def send(self, sealed: Sealed) -> None:
         await trio.lowlevel.checkpoint()
         if self._stalls:
             await trio.sleep_forever()

@@ -13,6 +13,7 @@ from trio.testing import MockClock, trio_test, wait_all_tasks_blocked
 
 from retrieval.errors import ErrorCode, RemoteProtocolError
 from retrieval.identity import PeerKey
+from retrieval.transport.libp2p.channel import Sealed
 from retrieval.transport.libp2p.yamux import (
     FRAME_PAYLOAD_MAX,
     FRAMES_PER_TURN,
@@ -47,13 +48,13 @@ class Pipe:
         self._n_at_once = n_at_once
         self._here = b""
 
-    async def seal(self, *parts: Buffer | Range) -> tuple[bytearray, int]:
-        sealed = bytearray().join(part.use(b"".join) if isinstance(part, Range) else part for part in parts)
-        return sealed, len(sealed)
+    async def seal(self, *parts: Buffer | Range) -> Sealed:
+        sealed = b"".join(part.use(b"".join) if isinstance(part, Range) else part for part in parts)
+        return memoryview(sealed), len(sealed)
 
-    async def send(self, sealed: tuple[bytearray, int]) -> None:
+    async def send(self, sealed: Sealed) -> None:
         try:
-            await self._stream.send_all(sealed[0])
+            await self._stream.send_all(bytes(sealed[0]))
         except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
             raise RemoteProtocolError(ErrorCode.TRANSFER_TRUNCATED, "broken pipe") from error
 

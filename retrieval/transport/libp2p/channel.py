@@ -19,6 +19,7 @@ from retrieval.units import KIB
 from .ciphers import LENGTH_BYTES, MESSAGE_BYTES_MAX, PLAINTEXT_BYTES_MAX, Buffer, Cipher, sealed_bytes_max
 from .failure import closed, connection_errors
 from .handshake import Session
+from .pace import WRITE_MAX
 
 DIALED_READ_MAX: Final = 1024 * KIB  # bytes read from a socket at once; they are opened while they are in a core's second-level cache
 ACCEPTED_READ_MAX: Final = 64 * KIB
@@ -31,14 +32,18 @@ SEALING_AT_ONCE_MAX: Final = 2
 UNSENT_BYTES: Final = 1024 * KIB
 """What the system takes of us beyond what it has sent. Trio sets 16 KiB, so that a full socket has room for a little again and again: to
 send a GiB took seven thousand calls, each with a turn of the loop, and that was half of what it cost."""
+BUFFER_BYTES: Final = WRITE_MAX + 256 * KIB
+"""What a large batch is sealed into: the largest write of blocks of some KiB, with what Noise adds to it."""
+SMALL_ROOM: Final = 1 * KIB
+"""What Noise adds to a small batch of a few parts."""
 SPARE_BUFFERS_MAX: Final = 4
 """Buffers to write through that are kept for the next who writes."""
 
 _sealing_at_once: Final = trio.CapacityLimiter(SEALING_AT_ONCE_MAX)
-_spare_buffers: Final[list[bytearray]] = []
+_spare_buffers: Final[list[memoryview]] = []
 
 
-Sealed = tuple[bytearray, int]
+Sealed = tuple[memoryview, int]
 """A buffer that was sealed into, and how much of its front is to be sent."""
 
 
@@ -87,9 +92,10 @@ class SecureChannel:
         """
         if self._first_words:
             parts, self._first_words = (self._first_words, *parts), b""
-        buffer = _spare_buffers.pop() if _spare_buffers else bytearray()
-        if sum(map(len, parts)) < SEALED_IN_THREAD_BYTES:
-            return self._seal(parts, buffer)
+        n_bytes = sum(map(len, parts))
+        if n_bytes < SEALED_IN_THREAD_BYTES:
+            return self._seal(parts, memoryview(bytearray(n_bytes + SMALL_ROOM)))
+        buffer = _spare_buffers.pop() if _spare_buffers else memoryview(reserve(BUFFER_BYTES))
         return await trio.to_thread.run_sync(self._seal, parts, buffer, limiter=_sealing_at_once)
 
     async def send(self, sealed: Sealed) -> None:
@@ -97,8 +103,8 @@ class SecureChannel:
         buffer, size = sealed
         with connection_errors():
             unsent, self._unsent = self._unsent, b""
-            await self._socket.send_all(b"".join((unsent, memoryview(buffer)[:size])) if unsent else memoryview(buffer)[:size])
-        if len(_spare_buffers) < SPARE_BUFFERS_MAX:
+            await self._socket.send_all(b"".join((unsent, buffer[:size])) if unsent else buffer[:size])
+        if len(buffer) == BUFFER_BYTES and len(_spare_buffers) < SPARE_BUFFERS_MAX:
             _spare_buffers.append(buffer)
 
     async def send_eof(self) -> None:
@@ -153,7 +159,7 @@ class SecureChannel:
             await self.fill()
         return bytes(out[:size])
 
-    def _seal(self, parts: Sequence[Buffer | Range], out: bytearray) -> Sealed:
+    def _seal(self, parts: Sequence[Buffer | Range], out: memoryview) -> Sealed:
         """The messages of a batch, in ``out`` or in a larger buffer, and their size."""
         at = 0
 
@@ -161,8 +167,10 @@ class SecureChannel:
             nonlocal out
             room = at + sealed_bytes_max(plaintext)
             if len(out) < room:
-                out = out[:at] + bytearray(room - at)
-            return self._sealing.seal(plaintext, memoryview(out)[at:])
+                larger = memoryview(reserve(room))
+                larger[:at] = out[:at]
+                out = larger
+            return self._sealing.seal(plaintext, out[at:])
 
         for part in parts:
             at += part.use(seal) if isinstance(part, Range) else seal((part,))
