@@ -20,7 +20,7 @@ def paces() -> Iterator[list[Pace]]:
 
 def quicken(pace: Pace) -> None:
     while pace.write_max(1) < WRITE_MAX:
-        pace.sealed(1)
+        pace.take(1)
         pace.sent(1, FAST_S / 2)
 
 
@@ -45,7 +45,7 @@ def test_peers_that_were_fast_and_stop_reading_hold_no_more_than_the_limit(paces
     for pace in paces:
         quicken(pace)
     for pace in paces[:-1]:
-        pace.sealed(pace.write_max(1))
+        pace.take(pace.write_max(1))
     assert paces[-1].write_max(1) == WRITE_MIN
     paces[0].end()
     assert paces[-1].write_max(1) == WRITE_MAX

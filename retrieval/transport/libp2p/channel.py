@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import socket as system_socket
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Final
+from typing import Final, Protocol
 
 import trio
 
@@ -45,6 +45,30 @@ _spare_buffers: Final[list[memoryview]] = []
 
 Sealed = tuple[memoryview, int]
 """A buffer that was sealed into, and how much of its front is to be sent."""
+
+
+class Channel(Protocol):
+    """The authenticated connection below. All verbs raise ``RemoteProtocolError`` when it breaks."""
+
+    async def seal(self, *parts: Buffer | Range) -> Sealed:
+        """The parts one after another, ready to ``send``, in the order in which this was called."""
+        ...
+
+    async def send(self, sealed: Sealed) -> None: ...
+
+    async def send_eof(self) -> None: ...
+
+    async def ready(self) -> None:
+        """Return when what comes next is Yamux."""
+        ...
+
+    def take_into(self, out: memoryview) -> int:
+        """Put what has come to the front of ``out``; returns how many bytes, 0 when nothing is here."""
+        ...
+
+    async def fill(self) -> None:
+        """Wait until more has come. Raises ``RemoteProtocolError(transfer_truncated)`` when the connection has ended."""
+        ...
 
 
 class SecureChannel:

@@ -16,32 +16,37 @@ FAST_S: Final = 0.02
 """A write that took less is followed by one of twice the size."""
 SLOW_S: Final = 0.1
 """A write that took more is followed by one of half the size."""
-SEALED_BYTES_MAX: Final = 64 * MIB
+SEALED_BYTES_MAX: Final = 32 * MIB
 """Sealed and not sent over all connections. Beyond it every write is a small one: peers that were fast and then stop reading hold this
 and two small writes each."""
 
 
 class Pace:
-    _sealed_by_all: ClassVar[int] = 0
+    _taken_by_all: ClassVar[int] = 0
 
     def __init__(self) -> None:
         self._size = WRITE_MIN
-        self._n_sealed = 0
+        self._n_taken = 0
 
     def write_max(self, n_streams: int) -> int:
         """How many bytes of each of so many streams may be sealed for the next write."""
-        if Pace._sealed_by_all >= SEALED_BYTES_MAX:
+        if Pace._taken_by_all >= SEALED_BYTES_MAX:
             return WRITE_MIN
         return max(WRITE_MIN, self._size // max(1, n_streams))
 
-    def sealed(self, n_bytes: int) -> None:
-        """They wait to be sent from now on."""
-        self._n_sealed += n_bytes
-        Pace._sealed_by_all += n_bytes
+    def take(self, n_bytes: int) -> None:
+        """They will be sealed, and wait to be sent."""
+        self._n_taken += n_bytes
+        Pace._taken_by_all += n_bytes
+
+    def give_back(self, n_bytes: int) -> None:
+        """They are not sealed after all, or wait no longer."""
+        self._n_taken -= n_bytes
+        Pace._taken_by_all -= n_bytes
 
     def sent(self, n_bytes: int, took_s: float) -> None:
         """The operating system has taken them, in so many seconds."""
-        self._let_go(n_bytes)
+        self.give_back(n_bytes)
         if took_s < FAST_S:
             self._size = min(2 * self._size, WRITE_MAX)
         elif took_s > SLOW_S:
@@ -49,8 +54,4 @@ class Pace:
 
     def end(self) -> None:
         """Nothing more will be sent."""
-        self._let_go(self._n_sealed)
-
-    def _let_go(self, n_bytes: int) -> None:
-        self._n_sealed -= n_bytes
-        Pace._sealed_by_all -= n_bytes
+        self.give_back(self._n_taken)

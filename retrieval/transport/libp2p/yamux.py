@@ -16,7 +16,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import IntEnum, IntFlag
-from typing import Final, NoReturn, Protocol
+from typing import Final, NoReturn
 
 import trio
 
@@ -25,7 +25,7 @@ from retrieval.identity import PeerId
 from retrieval.transport.source import Buffer, Plain, Range, Source
 
 from .backlog import Backlog
-from .channel import Sealed
+from .channel import Channel, Sealed
 from .pace import Pace
 
 WINDOW_INITIAL: Final = 256 * 1024  # bytes either side may send before the first update; fixed by the specification
@@ -60,30 +60,6 @@ class _Flag(IntFlag):
     RST = 8
 
 
-class Channel(Protocol):
-    """The authenticated connection below. All verbs raise ``RemoteProtocolError`` when it breaks."""
-
-    async def seal(self, *parts: Buffer | Range) -> Sealed:
-        """The parts one after another, ready to ``send``, in the order in which this was called."""
-        ...
-
-    async def send(self, sealed: Sealed) -> None: ...
-
-    async def send_eof(self) -> None: ...
-
-    async def ready(self) -> None:
-        """Return when what comes next is Yamux."""
-        ...
-
-    def take_into(self, out: memoryview) -> int:
-        """Put what has come to the front of ``out``; returns how many bytes, 0 when nothing is here."""
-        ...
-
-    async def fill(self) -> None:
-        """Wait until more has come. Raises ``RemoteProtocolError(transfer_truncated)`` when the connection has ended."""
-        ...
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Remote:
     """Who is at the other end: the authenticated peer, and the address prefix that limits count it under (None when unknown)."""
@@ -101,6 +77,10 @@ class _Piece:
     payload: Range
     taken: trio.Event = field(default_factory=trio.Event)
     """Set when it is being sent: all before it has been."""
+
+
+_Batch = tuple[Sealed, int]
+"""What was sealed, and how many bytes of streams are in it."""
 
 
 class Stream:
@@ -367,7 +347,7 @@ class Muxer:
         """Move bytes until the connection ends, from either side. All streams still open then have failed."""
         try:
             async with trio.open_nursery() as nursery:
-                to_send, sealed = trio.open_memory_channel[Sealed](0)
+                to_send, sealed = trio.open_memory_channel[_Batch](0)
                 nursery.start_soon(self._seal_until_broken, to_send)
                 nursery.start_soon(self._send_until_broken, sealed)
                 await self._read_until_ended()
@@ -434,6 +414,7 @@ class Muxer:
         """Write data frames. The writer finishes them even when the caller is cancelled; a connection that has ended drops them."""
         piece = _Piece(stream=stream, stream_id=stream_id, payload=payload)
         self._pieces.append(piece)
+        self._pace.take(len(payload))
         self._queued.set()
         await piece.taken.wait()
 
@@ -446,21 +427,23 @@ class Muxer:
         for piece in (*self._pieces, *self._writing):
             if piece.stream is stream:
                 piece.taken.set()
-        self._pieces = [piece for piece in self._pieces if piece.stream is not stream]
+        for piece in [piece for piece in self._pieces if piece.stream is stream]:
+            self._pieces.remove(piece)
+            self._pace.give_back(len(piece.payload))
 
     def free_place(self, stream: Stream) -> None:
         self._served.discard(stream)
 
     # Below: the three tasks.
 
-    async def _seal_until_broken(self, to_send: trio.MemorySendChannel[Sealed]) -> None:
+    async def _seal_until_broken(self, to_send: trio.MemorySendChannel[_Batch]) -> None:
         try:
             await self._seal(to_send)
         except LocalProtocolError as failure:  # bytes that were to be sent cannot be had, and a frame of them has been announced
             _log.error("a connection is given up: %s", failure)
             self._reading.cancel()
 
-    async def _send_until_broken(self, sealed: trio.MemoryReceiveChannel[Sealed]) -> None:
+    async def _send_until_broken(self, sealed: trio.MemoryReceiveChannel[_Batch]) -> None:
         with suppress(RemoteProtocolError):  # the reader meets it too, and before that what has arrived already
             await self._send(sealed)
 
@@ -471,7 +454,7 @@ class Muxer:
         except RemoteProtocolError as failure:
             self._failure = failure
 
-    async def _seal(self, to_send: trio.MemorySendChannel[Sealed]) -> None:
+    async def _seal(self, to_send: trio.MemorySendChannel[_Batch]) -> None:
         """Everything that waits goes out in one write: the fewer Noise messages and system calls, the faster.
 
         One batch is sealed while the one before it is being sent, and waits for it.
@@ -490,20 +473,19 @@ class Muxer:
                     head += _HEADER.pack(_VERSION, _Type.DATA, _Flag.NONE, piece.stream_id, len(payload))
                     batch += (head, payload)
                     head = bytearray()
-            sealed = await self._channel.seal(*batch, head)
-            self._pace.sealed(sealed[1])
-            await to_send.send(sealed)
+            n_taken = sum(len(piece.payload) for piece in self._writing)
+            await to_send.send((await self._channel.seal(*batch, head), n_taken))
             for piece in self._writing:
                 piece.taken.set()
             if is_last:
                 await to_send.aclose()
                 return
 
-    async def _send(self, batches: trio.MemoryReceiveChannel[Sealed]) -> None:
-        async for sealed in batches:
+    async def _send(self, batches: trio.MemoryReceiveChannel[_Batch]) -> None:
+        async for sealed, n_taken in batches:
             began = trio.current_time()
             await self._channel.send(sealed)
-            self._pace.sent(sealed[1], trio.current_time() - began)
+            self._pace.sent(n_taken, trio.current_time() - began)
             self._n_batches_written += 1
             self._written.set()
             self._written = trio.Event()
