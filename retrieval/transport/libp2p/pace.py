@@ -41,6 +41,7 @@ class Pace:
 
     def give_back(self, n_bytes: int) -> None:
         """They are not sealed after all, or wait no longer."""
+        assert 0 <= n_bytes <= self._n_taken, "given back once"
         self._n_taken -= n_bytes
         Pace._taken_by_all -= n_bytes
 

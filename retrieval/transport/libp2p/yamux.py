@@ -353,12 +353,12 @@ class Muxer:
                 await self._read_until_ended()
                 nursery.cancel_scope.cancel()
         finally:
-            self._pace.end()
             self.ended.set()
             self._written.set()
             self._streams_changed.set()
             for stream in self.open_streams:
                 stream.fail(self._failure)
+            self._pace.end()  # last: a stream that fails gives back what it still wanted to send
 
     @property
     def write_max(self) -> int:
