@@ -94,9 +94,8 @@ class FrameDecoder:
     another thread, while more is received into another buffer.
     """
 
-    def __init__(self, buffer: memoryview | None = None) -> None:
-        """``buffer`` has ``BUFFER_BYTES``."""
-        self._buffer = new_buffer() if buffer is None else buffer
+    def __init__(self) -> None:
+        self._buffer = new_buffer()
         self._end = 0
 
     @property
@@ -125,7 +124,7 @@ class FrameDecoder:
         return n_frames > 0 or stop != Stop.NEED_MORE
 
     def cut(self, buffer: memoryview) -> Frames:
-        """Everything that is whole, in the buffer it was received into; what is not goes on in ``buffer``."""
+        """Everything that is whole, in the buffer it was received into; what is not goes on in ``buffer``, of ``BUFFER_BYTES``."""
         whole, stop = 0, int(Stop.FULL)
         while stop == Stop.FULL:
             _, _, whole, stop = _native.scan_frames(self._buffer[: self._end], whole, FRAMES_PER_CALL)

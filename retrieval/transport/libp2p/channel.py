@@ -31,7 +31,7 @@ SEALING_AT_ONCE_MAX: Final = 2
 """Batches sealed at the same time, over all connections: so few that a short question finds the loop free."""
 UNSENT_BYTES: Final = 1024 * KIB
 """What the system takes of us beyond what it has sent. Trio sets 16 KiB, so that a full socket has room for a little again and again: to
-send a GiB took seven thousand calls, each with a turn of the loop, and that was half of what it cost."""
+send a GiB took seven thousand calls, each with a turn of the loop, and takes some twelve hundred now."""
 BUFFER_BYTES: Final = WRITE_MAX + 256 * KIB
 """What a large batch is sealed into: the largest write of blocks of some KiB, with what Noise adds to it."""
 SMALL_ROOM: Final = 1 * KIB
