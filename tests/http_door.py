@@ -14,10 +14,10 @@ from typing import Any
 
 from foreign import fixtures
 from retrieval_provider.http.app import Door
-from retrieval_provider.http.listening import serving
 from retrieval_provider.http.routing import Reach
 from retrieval_provider.http.till import FreeTill, Till
 
+from retrieval.gateway.listening import serving
 from retrieval.store.blocks import BlockStore, MemoryBlockStore
 from retrieval.store.car import import_car
 

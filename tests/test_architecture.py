@@ -37,7 +37,7 @@ ROWS: Final = (
         "retrieval.store.lmdb",
         "retrieval.transport",
     ),
-    ("retrieval.store.disk",),
+    ("retrieval.gateway", "retrieval.store.disk"),
     ("retrieval_client", "retrieval_provider"),
 )
 HEIGHTS: Final = {part: height for height, row in enumerate(ROWS) for part in row}
@@ -45,7 +45,7 @@ DEVCHAIN: Final = "retrieval.devchain"
 """May import anything, and is imported by nobody."""
 
 DOORS: Final[dict[str, tuple[str, ...]]] = {
-    "aiohttp": ("retrieval.transport.http", "retrieval_client.web", "retrieval_provider.http"),
+    "aiohttp": ("retrieval.gateway", "retrieval_client", "retrieval_provider"),
     "blake3": ("retrieval.cid",),
     "click": ("retrieval.console", "retrieval_client", "retrieval_provider"),
     "coincurve": ("retrieval.identity",),

@@ -11,15 +11,15 @@ from aiohttp import web
 from retrieval.dag.protobuf import malformed
 from retrieval.dag.reader import RawPart
 from retrieval.errors import ErrorCode, LocalProtocolError, RemoteProtocolError, RetrievalError
+from retrieval.gateway.answers import Answer, answer, read_part
+from retrieval.gateway.ask import PREFIX, Ask, parse_root, read_ask, read_query
+from retrieval.gateway.conditions import OutsideContent
+from retrieval.gateway.delivery import Delivery, Threads
+from retrieval.gateway.listening import METHODS, problem_response
+from retrieval.gateway.problems import NEVER_KEPT, is_ours_to_mend
 from retrieval.store.blocks import BlockStore
 
 from . import routing
-from .answers import Answer, answer, read_part
-from .ask import PREFIX, Ask, parse_root, read_ask, read_query
-from .conditions import OutsideContent
-from .delivery import Delivery, Threads
-from .listening import METHODS, problem_response
-from .problems import NEVER_KEPT, is_ours_to_mend
 from .till import Order, Refused, Till
 
 log: Final = logging.getLogger("retrieval.provider.http")

@@ -12,9 +12,8 @@ from typing import Final, Protocol
 
 from retrieval.cid import Cid
 from retrieval.dag.byterange import ByteRange
+from retrieval.gateway.formats import Format
 from retrieval.wire.messages import Scope
-
-from .formats import Format
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -18,11 +18,11 @@ from pathlib import Path
 from typing import Final
 
 from retrieval.console import configure_logging
+from retrieval.gateway.listening import serving
 from retrieval.store.disk import DiskBlockStore
 
 from ..http_credit.paid_till import PaidTill
 from .app import Door
-from .listening import serving
 from .routing import Reach
 from .till import FreeTill
 from .workers import READY, Assignment

@@ -21,10 +21,10 @@ import trio
 
 from retrieval.deal.tab import OrderId
 from retrieval.errors import RetrievalError
+from retrieval.gateway.problems import problem
 from retrieval.payment.x402.offer import PAYMENT_REQUIRED
 from retrieval.transport.control import Starting, listening_at
 
-from ..http.problems import problem
 from .ask import LINE_MAX, Json, read_ask, read_selection
 from .counter import Counter, Estimate, Grant, Refusal
 

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import gateway as small
 import pytest
+import small_gateway as small
 from chain_fixture import devchain  # noqa: F401 - a fixture
 from gate import Gate
 from retrieval_client.cli import cli

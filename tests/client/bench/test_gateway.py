@@ -8,8 +8,8 @@ import random
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-import gateway as small
 import pytest
+import small_gateway as small
 import trio
 from aiohttp import web
 from retrieval_client.bench.gateway import Form, Gateway

@@ -3,11 +3,11 @@ from urllib.parse import quote
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from retrieval_provider.http.ask import ADDRESS_MAX, FILENAME_MAX, Ask, read_ask
 
 from retrieval.cid import parse_cid
 from retrieval.dag.byterange import ByteRange
 from retrieval.errors import ErrorCode, RemoteProtocolError
+from retrieval.gateway.ask import ADDRESS_MAX, FILENAME_MAX, Ask, read_ask
 from retrieval.wire.messages import PATH_SEGMENTS_MAX, Scope
 
 ROOT = "bafkreihdwdcefgh4dqkjv67uzcmw7ojee6xedzdetojuzjevtenxquvyku"

@@ -12,14 +12,14 @@ from dag_builder import Builder
 from http_door import PATIENCE_S, Caller, open_door
 from hypothesis import given
 from hypothesis import strategies as st
-from retrieval_provider.http import delivery
-from retrieval_provider.http.bodies import Piece
-from retrieval_provider.http.delivery import Outflow, Progress
 from retrieval_provider.http.till import Order, Refused, Sale
 
 from retrieval.cid import RAW, Cid, cid_of, format_cid
 from retrieval.dag.reader import RawPart
 from retrieval.errors import RemoteProtocolError
+from retrieval.gateway import delivery
+from retrieval.gateway.bodies import Piece
+from retrieval.gateway.delivery import Outflow, Progress
 from retrieval.store.blocks import MemoryBlockStore
 from retrieval.units import KIB, MIB
 

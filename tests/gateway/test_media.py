@@ -1,7 +1,8 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from retrieval_provider.http.media import OCTETS, SNIFFED_BYTES, media_type_by_beginning, media_type_by_name
+
+from retrieval.gateway.media import OCTETS, SNIFFED_BYTES, media_type_by_beginning, media_type_by_name
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,8 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from retrieval_provider.http.conditions import OutsideContent, has_it, wanted_bytes
+
+from retrieval.gateway.conditions import OutsideContent, has_it, wanted_bytes
 
 ETAG = '"bafy.raw"'
 

@@ -29,7 +29,7 @@ from retrieval.store.blocks import BlockStore
 from .answers import Answer
 from .bodies import Piece
 
-log: Final = logging.getLogger("retrieval.provider.http")
+log: Final = logging.getLogger("retrieval.gateway")
 
 T = TypeVar("T")
 

@@ -3,11 +3,11 @@ from html.parser import HTMLParser
 from dag_builder import Builder, identity
 from documents import documents
 from hypothesis import given, settings
-from retrieval_provider.http import pages
-from retrieval_provider.http.ask import read_ask
 
 from retrieval.cid import RAW, cid_of, format_cid
 from retrieval.dag.datamodel import Link, Value
+from retrieval.gateway import pages
+from retrieval.gateway.ask import read_ask
 
 EMPTY = cid_of(RAW, b"")
 EVIL = b"\"><script>alert('1')</script>&amp;\x01 .txt"

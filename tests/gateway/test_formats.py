@@ -3,9 +3,9 @@ import contextlib
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from retrieval_provider.http.formats import Format, Wish, wish_of
 
 from retrieval.errors import ErrorCode, RemoteProtocolError
+from retrieval.gateway.formats import Format, Wish, wish_of
 
 CAR = "application/vnd.ipld.car"
 RAW = "application/vnd.ipld.raw"

@@ -8,10 +8,10 @@ from collections.abc import Iterator
 import pytest
 from dag_builder import Builder
 from http_door import Caller, open_door
-from retrieval_provider.http import listening
-from retrieval_provider.http.listening import HEADER_LINE_MAX, HEADERS_MAX
 
 from retrieval.cid import RAW, cid_of, format_cid
+from retrieval.gateway import listening
+from retrieval.gateway.listening import HEADER_LINE_MAX, HEADERS_MAX
 
 CONTENT = b"content"
 TARGET = f"/ipfs/{format_cid(cid_of(RAW, CONTENT))}"
