@@ -6,7 +6,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-say() { printf '[setup] %s\n' "$*" >&2; }
+. .ci/apt.sh
 
 fail() {
     say "$@"
@@ -26,20 +26,6 @@ find_python() {
         fi
     done
     return 1
-}
-
-# Install the named packages, if this user may. Any failure is shown and left to the caller's next look.
-apt_install() {
-    if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then
-        return
-    fi
-    say "installing with apt: $*"
-    local log=.venv.apt.log
-    if (apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends "$@") </dev/null >$log 2>&1; then
-        rm $log
-    else
-        tail -n 5 $log >&2
-    fi
 }
 
 if ! python=$(find_python); then
