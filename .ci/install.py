@@ -1,7 +1,5 @@
 """Install into the environment whose Python runs this: ``install.py packages EXTRA``, then ``install.py project``.
 
-``install.py chromium`` is for the machine instead: the browser that tests of web pages use, where this user may install it.
-
 One rule: the same steps work with and without a C compiler. A plain ``pip install -e '.[test]'`` does not, because py-libp2p 0.8.1,
 which tests and benchmarks run beside ours, asks for exactly fastecdsa 2.3.2, which exists only as source and needs a compiler and the
 GMP headers. py-libp2p uses it for secio alone, which nobody here speaks but which cannot be left out; fastecdsa 4 keeps the names it
@@ -26,8 +24,6 @@ ROOT: Final = Path(__file__).resolve().parent.parent
 LOG: Final = Path(sys.prefix, "install.log")
 LOG_TAIL_LINES: Final = 30
 FASTECDSA: Final = "fastecdsa>=4,<5"
-CHROMIUM_NAMES: Final = ("chromium", "chromium-browser", "google-chrome")
-APT_TIMEOUT_S: Final = 600  # for each of its two commands; Chromium and what it needs are some 300 MB
 
 
 def install_packages(extra: str) -> None:
@@ -57,27 +53,6 @@ def install_project() -> None:
         say(f"    sudo apt-get install -y {' '.join(missing)} && make clean")
     else:
         sys.exit(f"[setup] the C extension did not build; {LOG} ends:\n{_log_tail()}")
-
-
-def install_chromium() -> None:
-    """Get the browser where CI is set and this user may; elsewhere say how. Never a failure: without it some tests are skipped."""
-    if any(map(shutil.which, CHROMIUM_NAMES)) or os.environ.get("CHROMIUM_BIN"):
-        return
-    if os.environ.get("CI") and os.geteuid() == 0 and shutil.which("apt-get"):
-        say("installing Chromium with apt, for the tests of web pages (a minute or two)")
-        if _apt("update") and _apt("install", "-y", "--no-install-recommends", "chromium"):
-            return
-        say(f"apt failed; {LOG} ends:\n{_log_tail()}")
-    say("without Chromium the tests of web pages are skipped; to have them: sudo apt-get install -y chromium")
-
-
-def _apt(*words: str) -> bool:
-    """Run apt-get, its words going to the log; whether it worked."""
-    environment = os.environ | {"DEBIAN_FRONTEND": "noninteractive"}
-    command = ["timeout", "--kill-after=10", str(APT_TIMEOUT_S), "apt-get", *words]  # which ends what apt has started, too
-    with LOG.open("w") as log:
-        finished = subprocess.run(command, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, check=False)
-    return finished.returncode == 0
 
 
 def packages_to_compile() -> list[str]:
@@ -130,8 +105,6 @@ match sys.argv[1:]:
         install_packages(extra)
     case ["project"]:
         install_project()
-    case ["chromium"]:
-        install_chromium()
     case ["missing"]:
         print(*packages_to_compile())
     case _:

@@ -1,7 +1,7 @@
 """The Chromium of this machine, without a window: for tests of what web pages do.
 
 One rule: nothing is downloaded. ``playwright`` of PyPI drives the browser that is installed here; a test that wants one where there is none
-is skipped with that reason. ``.ci/install.py chromium`` gets it from Debian where that may be done.
+is skipped with that reason.
 
 Playwright's objects belong to the thread that made them, so what runs a provider keeps it in another (``Shop.serving``).
 """
