@@ -14,7 +14,8 @@ from retrieval.errors import ErrorCode, RemoteProtocolError
 from retrieval.units import SIZE_BYTES_MAX
 from retrieval.wire.messages import Selection
 
-_FORM: Final = re.compile(r"(-?[0-9]{1,19}):(-?[0-9]{1,19}|\*)", re.ASCII)
+FORM: Final = r"(-?[0-9]{1,19}):(-?[0-9]{1,19}|\*)"
+_FORM: Final = re.compile(FORM, re.ASCII)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

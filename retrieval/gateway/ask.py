@@ -29,8 +29,9 @@ FILENAME_MAX: Final = 255  # characters; the bytes of a name on most file system
 _KNOWN: Final = frozenset(["format", "dag-scope", "entity-bytes", "car-version", "car-order", "car-dups", "filename", "download"])
 """Query parameters that mean something here. The others are ignored: people add them to get past caches."""
 _BROKEN_ESCAPE: Final = re.compile(r"%(?![0-9A-Fa-f]{2})")
-_CID_TEXT: Final = re.compile(r"[A-Za-z0-9_-]+")
-_SCOPES: Final = {"block": Scope.BLOCK, "entity": Scope.ENTITY, "all": Scope.ALL}
+CID_TEXT: Final = r"[A-Za-z0-9_-]+"
+_CID_TEXT: Final = re.compile(CID_TEXT)
+SCOPES: Final = {"block": Scope.BLOCK, "entity": Scope.ENTITY, "all": Scope.ALL}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -136,11 +137,11 @@ def _scope_of(query: Mapping[str, str]) -> tuple[Scope, ByteRange | None]:
     """What ``dag-scope`` and ``entity-bytes`` say together; a part is always a part of an entity (IPIP-402)."""
     byte_range = ByteRange.parse(query["entity-bytes"]) if "entity-bytes" in query else None
     name = query.get("dag-scope", "all" if byte_range is None else "entity")
-    if name not in _SCOPES:
+    if name not in SCOPES:
         raise RemoteProtocolError(ErrorCode.MALFORMED_REQUEST, "dag-scope is 'block', 'entity' or 'all'")
     if byte_range is not None and name != "entity":
         raise RemoteProtocolError(ErrorCode.MALFORMED_REQUEST, f"entity-bytes goes with dag-scope=entity, not with dag-scope={name}")
-    return _SCOPES[name], byte_range
+    return SCOPES[name], byte_range
 
 
 def _filename(name: str | None) -> str | None:

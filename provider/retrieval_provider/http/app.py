@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from typing import Final
 
 from aiohttp import web
@@ -16,10 +16,11 @@ from retrieval.gateway.ask import PREFIX, Ask, parse_root, read_ask, read_query
 from retrieval.gateway.conditions import OutsideContent
 from retrieval.gateway.delivery import Delivery, Threads
 from retrieval.gateway.listening import METHODS, problem_response
+from retrieval.gateway.openapi import Handler, Route, add_routes
 from retrieval.gateway.problems import NEVER_KEPT, is_ours_to_mend
 from retrieval.store.blocks import BlockStore
 
-from . import routing
+from . import interface, routing
 from .till import Order, Refused, Till
 
 log: Final = logging.getLogger("retrieval.provider.http")
@@ -29,9 +30,6 @@ THREADS_MAX: Final = 8
 SMALL_BYTES: Final = 64 << 10
 """A body up to this size is read at once, and leaves in one write with its headers."""
 RETRY_AFTER_S: Final = 2
-QUOTE: Final = "/v1/quote/"
-
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 class Door:
@@ -48,11 +46,16 @@ class Door:
     def app(self) -> web.Application:
         """The application, for ``listening.serving``. The door is of no use after it."""
         app = web.Application(middlewares=[self._answer_all])
-        app.router.add_get("/ipfs/{rest:.*}", self._content)
-        app.router.add_get(f"{routing.PREFIX}{{cid}}", self._providers)
-        app.router.add_get(f"{QUOTE}{{rest:.*}}", self._quote)
-        app.router.add_get("/healthz", self._healthz)
-        app.router.add_get("/readyz", self._readyz)
+        routes: list[Route] = [
+            (interface.CONTENT, self._content),
+            (interface.CONTENT_BELOW, self._content),
+            (interface.PROVIDERS, self._providers),
+            (interface.QUOTE, self._quote),
+            (interface.QUOTE_BELOW, self._quote),
+            (interface.HEALTH, self._healthz),
+            (interface.READINESS, self._readyz),
+        ]
+        add_routes(app, interface.INTERFACE, routes)
         app.on_cleanup.append(self._close)
         return app
 
@@ -85,7 +88,7 @@ class Door:
     async def _quote(self, request: web.Request) -> web.StreamResponse:
         """What the same request below ``/ipfs/`` would cost, with its query, ``Accept`` and ``Range``."""
         headers = _headers_of(request)
-        ask = read_ask(PREFIX + request.raw_path.removeprefix(QUOTE), headers)
+        ask = read_ask(PREFIX + request.raw_path.removeprefix(interface.QUOTE_PREFIX), headers)
         found, _ = await self._threads.run(lambda: self._look(ask, is_head=True))
         quoted = await self._till.quote(_order(request, headers, ask, found) if found.is_charged else None)
         return web.json_response({"cid": ask.root_text, **quoted}, headers={"Cache-Control": NEVER_KEPT})
