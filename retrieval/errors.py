@@ -65,6 +65,8 @@ class ErrorCode(IntEnum):
     REQUEST_TOO_LARGE = 112
     UNKNOWN_ROUTE = 113
     UNSUPPORTED_METHOD = 114
+    MISDIRECTED_REQUEST = 115
+    UNAUTHORIZED = 116
     # 2xx lookup
     NOT_FOUND = 201
     PATH_NOT_FOUND = 202
@@ -215,6 +217,8 @@ REGISTRY: Final[dict[ErrorCode, ErrorRow]] = {
     _C.REQUEST_TOO_LARGE:    ErrorRow("the HTTP request is above the limits", "shorten its address and headers, and send no body", _CLIENT, _NO, 431, Exit.PEER),
     _C.UNKNOWN_ROUTE:        ErrorRow("nothing is served at this address", "content is at /ipfs/CID, providers of it at /routing/v1/providers/CID", _CLIENT, _NO, 404, Exit.PEER),
     _C.UNSUPPORTED_METHOD:   ErrorRow("this address does not answer that method", "use GET or HEAD", _CLIENT, _NO, 405, Exit.PEER),
+    _C.MISDIRECTED_REQUEST:  ErrorRow("the request names a host that this machine does not go by", "ask at a loopback address, such as 127.0.0.1", _CLIENT, _NO, 421, Exit.PEER),
+    _C.UNAUTHORIZED:         ErrorRow("a token is needed, and what came is none or not a good one", "send Authorization: Bearer and a token that is valid here", _CLIENT, _NO, 401, Exit.PEER),
 
     _C.NOT_FOUND:            ErrorRow("the provider does not have this CID", "ask another provider, or have it added", _PROVIDER, _ELSEWHERE, 404, Exit.NOT_FOUND),
     _C.PATH_NOT_FOUND:       ErrorRow("the path does not exist below this CID", "check the path; `get` of the directory shows its names", _CLIENT, _NO, 404, Exit.NOT_FOUND),

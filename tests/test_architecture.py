@@ -58,6 +58,7 @@ DOORS: Final[dict[str, tuple[str, ...]]] = {
     "multiformats": ("retrieval.multibase",),
     "nacl": ("retrieval.identity",),
     "platformdirs": ("retrieval.home",),
+    "prometheus_client": ("retrieval_provider.operator.exposition",),
     "requests": ("retrieval.payment.evm",),
     "rich": ("retrieval.console",),
     "sha3": ("retrieval.identity",),
