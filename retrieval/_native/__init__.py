@@ -49,6 +49,7 @@ __all__ = [
     "select_kernel",
     "verify_block",
     "verify_frames",
+    "verify_sections",
 ]
 
 
@@ -88,3 +89,4 @@ parse_cid = _backend.parse_cid
 verify_block = _backend.verify_block
 scan_frames = _backend.scan_frames
 verify_frames = _backend.verify_frames
+verify_sections = _backend.verify_sections

@@ -21,6 +21,7 @@ BLOCK_HEADER_SIZE: Final = 16 + 4 + 1  # bytes: deal id, index (u32, big-endian)
 BLOCK_PAYLOAD_SIZE_MAX: Final = 2 << 20
 BLOCK_BODY_SIZE_MAX: Final = BLOCK_HEADER_SIZE + 255 + BLOCK_PAYLOAD_SIZE_MAX  # can be told from the length prefix alone
 CONTROL_BODY_SIZE_MAX: Final = 64 << 10
+_SECTION_SIZE_MAX: Final = 255 + BLOCK_PAYLOAD_SIZE_MAX
 FRAMES_PER_CALL_MAX: Final = 1 << 16  # rows in one table, 2.5 MiB of them
 
 KERNELS: Final = ("hashlib",)
@@ -117,6 +118,28 @@ def verify_frames(data: Buffer, offset: int, frames_max: int, /) -> tuple[bytes,
     return bytes(table), n_frames, offset, frame
 
 
+def verify_sections(data: Buffer, offset: int, sections_max: int, /) -> tuple[bytes, int, int, int]:
+    """Parse and verify up to ``sections_max`` consecutive sections of a CARv1 from ``offset`` on: uvarint length, CID, payload.
+
+    Returns what ``verify_frames`` does. A row's ``deal_id_start`` is where the section's CID should start, its index 0. ``Stop`` is
+    ``NEED_MORE``, ``FULL``, ``MALFORMED_FRAME`` for a length that is none or zero, or ``BLOCK_TOO_LARGE``.
+    """
+    view = _bytes_from(data, offset)
+    _check_frames_max(sections_max)
+    table = bytearray()
+    n_sections = 0
+    while not isinstance(section := _next_section(view, offset), Stop):
+        row = _verify_section(view, *section)
+        if row is None:
+            return bytes(table), n_sections, offset, Stop.BLOCK_TOO_LARGE
+        if n_sections == sections_max:
+            return bytes(table), n_sections, offset, Stop.FULL
+        table += row
+        n_sections += 1
+        offset = section[1]
+    return bytes(table), n_sections, offset, section
+
+
 def _decode_uvarint(view: memoryview, offset: int) -> tuple[int, int]:
     value = 0
     for n in range(UVARINT_SIZE_MAX):
@@ -192,6 +215,33 @@ def _verify_body(view: memoryview, frame: FrameRow) -> bytes | None:
     status = _check_digest(hash_code, view[digest_start:cid_end], view[payload_start:end])
     index = int.from_bytes(view[start + 16 : start + 20], "big")
     return BLOCK_ROW.pack(status, index, start, cid_start, payload_start, end)
+
+
+def _next_section(view: memoryview, offset: int) -> tuple[int, int] | Stop:
+    """Where the section's CID starts, and where it ends."""
+    try:
+        length, start = _decode_uvarint(view, offset)
+    except _CutShort:
+        return Stop.NEED_MORE
+    except ValueError:
+        return Stop.MALFORMED_FRAME
+    if length == 0:
+        return Stop.MALFORMED_FRAME
+    if length > _SECTION_SIZE_MAX:
+        return Stop.BLOCK_TOO_LARGE
+    return (start, start + length) if start + length <= len(view) else Stop.NEED_MORE
+
+
+def _verify_section(view: memoryview, start: int, end: int) -> bytes | None:
+    """The packed row of a section, or None when its payload is above the limit."""
+    try:
+        _, _, hash_code, digest_start, cid_end = _parse_cid(view[:end], start)
+    except ValueError:
+        return BLOCK_ROW.pack(BlockStatus.MALFORMED, 0, start, end, end, end)
+    if end - cid_end > BLOCK_PAYLOAD_SIZE_MAX:
+        return None
+    status = _check_digest(hash_code, view[digest_start:cid_end], view[cid_end:end])
+    return BLOCK_ROW.pack(status, 0, start, start, cid_end, end)
 
 
 def _check_digest(hash_code: int, digest: memoryview, payload: memoryview) -> BlockStatus:

@@ -2,7 +2,7 @@
  *
  * Limited API of 3.11 (the first with the buffer protocol in it), so that one build serves every later Python. What the functions mean is
  * written in _pure.py. The exported buffer keeps a bytearray from being resized while the GIL is dropped; it does not keep other threads
- * from writing into it, so verify_frames and verify_block ask their callers not to. */
+ * from writing into it, so those that verify ask their callers not to. */
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
 
@@ -180,8 +180,8 @@ static PyObject *verify_block(PyObject *module, PyObject *const *args, Py_ssize_
     return PyLong_FromLong((long)status);
 }
 
-/* Either of the two walks over frames: both fill a table of rows. */
-enum walk { SCAN_FRAMES, VERIFY_FRAMES };
+/* The walks over frames or sections: each fills a table of rows. */
+enum walk { SCAN_FRAMES, VERIFY_FRAMES, VERIFY_SECTIONS };
 
 static PyObject *walk_frames(enum walk walk, PyObject *module, PyObject *const *args, Py_ssize_t n_args)
 {
@@ -219,8 +219,10 @@ static PyObject *walk_frames(enum walk walk, PyObject *module, PyObject *const *
     PyThreadState *const unlocked = (size_t)data.len - at >= UNLOCKED_SIZE_MIN ? PyEval_SaveThread() : NULL;
     if (walk == SCAN_FRAMES) {
         stop = rmn_frames_scan(data.buf, (size_t)data.len, &at, rows, rows_max, &n_rows);
-    } else {
+    } else if (walk == VERIFY_FRAMES) {
         stop = rmn_verify_frames(kernel, data.buf, (size_t)data.len, &at, rows, rows_max, &n_rows);
+    } else {
+        stop = rmn_verify_sections(kernel, data.buf, (size_t)data.len, &at, rows, rows_max, &n_rows);
     }
     if (unlocked != NULL) {
         PyEval_RestoreThread(unlocked);
@@ -240,6 +242,11 @@ static PyObject *scan_frames(PyObject *module, PyObject *const *args, Py_ssize_t
 static PyObject *verify_frames(PyObject *module, PyObject *const *args, Py_ssize_t n_args)
 {
     return walk_frames(VERIFY_FRAMES, module, args, n_args);
+}
+
+static PyObject *verify_sections(PyObject *module, PyObject *const *args, Py_ssize_t n_args)
+{
+    return walk_frames(VERIFY_SECTIONS, module, args, n_args);
 }
 
 /* What the operating system says of a processor that does not tell programs itself. */
@@ -280,6 +287,7 @@ static PyMethodDef methods[] = {
     {"verify_block", FASTCALL(verify_block), METH_FASTCALL, NULL},
     {"scan_frames", FASTCALL(scan_frames), METH_FASTCALL, NULL},
     {"verify_frames", FASTCALL(verify_frames), METH_FASTCALL, NULL},
+    {"verify_sections", FASTCALL(verify_sections), METH_FASTCALL, NULL},
     {"select_kernel", select_kernel, METH_O, NULL},
     {NULL, NULL, 0, NULL},
 };

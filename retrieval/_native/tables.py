@@ -1,4 +1,4 @@
-"""What the two walks over session frames return, whichever backend walked.
+"""What the walks over session frames and CAR sections return, whichever backend walked.
 
 A table is a ``bytes`` of packed rows in native byte order: one object for a whole batch, and no Python object per block until
 somebody iterates. The numbers of the two enums stand in ``core/frame.h`` and ``core/verify.h`` as well.
@@ -75,5 +75,5 @@ def frame_rows(table: bytes) -> Iterator[FrameRow]:
 
 
 def block_rows(table: bytes) -> Iterator[BlockRow]:
-    """The rows of a ``verify_frames`` table, in order."""
+    """The rows of a ``verify_frames`` or ``verify_sections`` table, in order."""
     return map(BlockRow._make, BLOCK_ROW.iter_unpack(table))

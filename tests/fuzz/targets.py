@@ -115,6 +115,7 @@ def check_native(data: bytes) -> None:
         ("parse_cid", (data, offset)),
         ("scan_frames", (data, offset, frames_max)),
         ("verify_frames", (data, offset, frames_max)),
+        ("verify_sections", (data, offset, frames_max)),
         ("verify_block", (data[: 4 * offset], data[4 * offset :])),
     ):
         assert _said(getattr(_core, function), arguments) == _said(getattr(_pure, function), arguments)

@@ -152,6 +152,23 @@ static void check_walks(const uint8_t *in, size_t in_len, size_t rows_max)
     }
 }
 
+static void check_sections(const uint8_t *in, size_t in_len, size_t rows_max)
+{
+    struct rmn_block_row rows[ROWS_MAX];
+    size_t at = 0, n_rows = 0, end = 0;
+
+    const enum rmn_stop stop = rmn_verify_sections(fastest(), in, in_len, &at, rows, rows_max, &n_rows);
+    assert(n_rows <= rows_max && at <= in_len && (stop != RMN_STOP_FULL || n_rows == rows_max));
+    for (size_t i = 0; i < n_rows; i++) {
+        const struct rmn_block_row *const row = &rows[i];
+        assert(end < row->deal_id_start && row->payload_start <= row->payload_end && row->payload_end <= at);
+        assert(row->status == RMN_BLOCK_MALFORMED ||
+               row->status == rmn_verify_block(RMN_SHA256_PLAIN, in + row->cid_start, (size_t)(row->payload_start - row->cid_start),
+                                               in + row->payload_start, (size_t)(row->payload_end - row->payload_start)));
+        end = (size_t)row->payload_end;
+    }
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
@@ -167,6 +184,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     check_kernels(in, size);
     check_walks(in, size, ROWS_MAX);
     check_walks(in, size, 1);
+    check_sections(in, size, ROWS_MAX);
+    check_sections(in, size, 1);
     free(in);
     return 0;
 }

@@ -102,6 +102,23 @@ def test_any_stream_is_split_and_verified_alike(native: ModuleType, data: bytes,
         assert outcome(getattr(native, walk), data, offset, frames_max) == outcome(getattr(_pure, walk), data, offset, frames_max)
 
 
+@st.composite
+def sections(draw: st.DrawFn) -> bytes:
+    """One section of a CAR, mostly good."""
+    payload = draw(st.binary(max_size=200))
+    body = draw(cids(payload)) + payload if draw(st.integers(0, 9)) else draw(st.binary(max_size=80))
+    return _pure.encode_uvarint(len(body)) + body
+
+
+@given(data=st.lists(sections(), max_size=6).map(b"".join) | streams(), offset=st.integers(0, 3), sections_max=st.integers(1, 8))
+@example(data=_pure.encode_uvarint(255 + (2 << 20)), offset=0, sections_max=1)
+@example(data=_pure.encode_uvarint(256 + (2 << 20)), offset=0, sections_max=1)
+@example(data=_pure.encode_uvarint(38 + (2 << 20)) + b"\x01\x55\x00\x00" + bytes(34 + (2 << 20)), offset=0, sections_max=1)
+def test_any_car_is_split_and_verified_alike(native: ModuleType, data: bytes, offset: int, sections_max: int) -> None:
+    asked = data, offset, sections_max
+    assert outcome(native.verify_sections, *asked) == outcome(_pure.verify_sections, *asked)
+
+
 @given(data=streams(), cuts=st.lists(st.integers(0, 400), max_size=4))
 def test_how_a_stream_arrives_does_not_change_what_is_found(backend: ModuleType, data: bytes, cuts: list[int]) -> None:
     whole, _, consumed, stop = backend.scan_frames(data, 0, 64)

@@ -2,6 +2,7 @@
 
 #include "bytes.h"
 #include "cid.h"
+#include "uvarint.h"
 
 /* A row's status while its digest is not computed yet; no caller sees it. */
 #define UNHASHED UINT32_MAX
@@ -123,12 +124,84 @@ static enum rmn_stop split_blocks(const uint8_t *in, size_t in_len, size_t *at, 
     }
 }
 
+/* Finds the whole section at in[*at] and moves *at to its CID, or says in *stop why there is none. */
+static bool section_next(const uint8_t *in, size_t in_len, size_t *at, size_t *end, enum rmn_stop *stop)
+{
+    uint64_t length = 0;
+    const enum rmn_result result = rmn_uvarint_decode(in, in_len, at, &length);
+
+    if (result != RMN_OK || length == 0) {
+        *stop = result == RMN_UVARINT_CUT_SHORT ? RMN_STOP_NEED_MORE : RMN_STOP_MALFORMED_FRAME;
+        return false;
+    }
+    if (length > RMN_SECTION_SIZE_MAX) {
+        *stop = RMN_STOP_BLOCK_TOO_LARGE;
+        return false;
+    }
+    if (in_len - *at < length) {
+        *stop = RMN_STOP_NEED_MORE;
+        return false;
+    }
+    *end = *at + (size_t)length;
+    return true;
+}
+
+/* Splits off what rmn_verify_sections is to verify, and knows the status of every row but the UNHASHED. */
+static enum rmn_stop split_sections(const uint8_t *in, size_t in_len, size_t *at, struct rmn_block_row *rows, size_t rows_max,
+                                    size_t *n_rows)
+{
+    *n_rows = 0;
+    for (;;) {
+        size_t start = *at, end = 0;
+        struct rmn_cid cid;
+        enum rmn_stop stop;
+
+        if (!section_next(in, in_len, &start, &end, &stop)) {
+            return stop;
+        }
+        const bool is_readable = rmn_cid_parse(in, end, start, &cid) == RMN_OK;
+        const size_t payload_len = is_readable ? end - cid.end : 0;
+        if (payload_len > RMN_BLOCK_PAYLOAD_SIZE_MAX) {
+            return RMN_STOP_BLOCK_TOO_LARGE;
+        }
+        if (*n_rows == rows_max) {
+            return RMN_STOP_FULL;
+        }
+        rows[*n_rows] = (struct rmn_block_row){
+            .status = is_readable
+                          ? status_without_sha256(cid.hash_code, in + cid.digest_start, cid.end - cid.digest_start, in + cid.end, payload_len)
+                          : RMN_BLOCK_MALFORMED,
+            .deal_id_start = start,
+            .cid_start = is_readable ? start : end,
+            .payload_start = is_readable ? cid.end : end,
+            .payload_end = end,
+        };
+        *n_rows += 1;
+        *at = end;
+    }
+}
+
+static void hash_rows(enum rmn_sha256_kernel kernel, const uint8_t *in, struct rmn_block_row *rows, size_t n_rows)
+{
+    struct unhashed_rows unhashed = {.in = in, .rows = rows, .n_rows = n_rows};
+
+    rmn_sha256_all(kernel, &(struct rmn_sha256_batch){.next = next_unhashed, .digested = compare_row, .context = &unhashed});
+}
+
 enum rmn_stop rmn_verify_frames(enum rmn_sha256_kernel kernel, const uint8_t *in, size_t in_len, size_t *at, struct rmn_block_row *rows,
                                 size_t rows_max, size_t *n_rows)
 {
     const enum rmn_stop stop = split_blocks(in, in_len, at, rows, rows_max, n_rows);
-    struct unhashed_rows unhashed = {.in = in, .rows = rows, .n_rows = *n_rows};
 
-    rmn_sha256_all(kernel, &(struct rmn_sha256_batch){.next = next_unhashed, .digested = compare_row, .context = &unhashed});
+    hash_rows(kernel, in, rows, *n_rows);
+    return stop;
+}
+
+enum rmn_stop rmn_verify_sections(enum rmn_sha256_kernel kernel, const uint8_t *in, size_t in_len, size_t *at, struct rmn_block_row *rows,
+                                  size_t rows_max, size_t *n_rows)
+{
+    const enum rmn_stop stop = split_sections(in, in_len, at, rows, rows_max, n_rows);
+
+    hash_rows(kernel, in, rows, *n_rows);
     return stop;
 }

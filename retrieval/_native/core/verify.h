@@ -16,7 +16,10 @@ enum rmn_block_status {
     RMN_BLOCK_MALFORMED = 3,        /* no CID, or no block header, could be read */
 };
 
-/* One block frame of a batch. Positions count from in[0]; the CID ends where the payload starts. Of a malformed one only deal_id_start
+/* The most that stands behind the length of a CAR section: a CID of any size that is read, and a payload. */
+#define RMN_SECTION_SIZE_MAX (255u + RMN_BLOCK_PAYLOAD_SIZE_MAX)
+
+/* One block frame, or CAR section, of a batch. Positions count from in[0]; the CID ends where the payload starts. Of a malformed one only deal_id_start
  * (where its body starts) means something: the other positions are its end, and the index is 0. The fields are of fixed width because
  * rows cross to Python as they lie in memory. */
 struct rmn_block_row {
@@ -36,5 +39,10 @@ enum rmn_block_status rmn_verify_block(enum rmn_sha256_kernel kernel, const uint
  * *at. Requires *at <= in_len. */
 enum rmn_stop rmn_verify_frames(enum rmn_sha256_kernel kernel, const uint8_t *in, size_t in_len, size_t *at, struct rmn_block_row *rows,
                                 size_t rows_max, size_t *n_rows);
+
+/* The same for sections of a CAR: uvarint length | CID | payload. Their deal_id_start is where the section's CID should start, their index
+ * 0; a length of zero, or none, is a malformed frame. */
+enum rmn_stop rmn_verify_sections(enum rmn_sha256_kernel kernel, const uint8_t *in, size_t in_len, size_t *at, struct rmn_block_row *rows,
+                                  size_t rows_max, size_t *n_rows);
 
 #endif
