@@ -67,6 +67,9 @@ class ErrorCode(IntEnum):
     UNSUPPORTED_METHOD = 114
     MISDIRECTED_REQUEST = 115
     UNAUTHORIZED = 116
+    ADDRESS_TOO_LONG = 117
+    BODY_TOO_LARGE = 118
+    BODY_ENCODED = 119
     # 2xx lookup
     NOT_FOUND = 201
     PATH_NOT_FOUND = 202
@@ -81,6 +84,8 @@ class ErrorCode(IntEnum):
     RANGE_NOT_SATISFIABLE = 211
     NOT_CACHED = 212
     INSIDE_DOCUMENT = 213
+    CONTENT_GONE = 214
+    CONTENT_RESTRICTED = 215
     # 3xx quote and budget
     QUOTE_EXPIRED = 301
     QUOTE_UNKNOWN = 302
@@ -219,6 +224,9 @@ REGISTRY: Final[dict[ErrorCode, ErrorRow]] = {
     _C.UNSUPPORTED_METHOD:   ErrorRow("this address does not answer that method", "use GET or HEAD", _CLIENT, _NO, 405, Exit.PEER),
     _C.MISDIRECTED_REQUEST:  ErrorRow("the request names a host that this machine does not go by", "ask at a loopback address, such as 127.0.0.1", _CLIENT, _NO, 421, Exit.PEER),
     _C.UNAUTHORIZED:         ErrorRow("a token is needed, and what came is none or not a good one", "send Authorization: Bearer and a token that is valid here", _CLIENT, _NO, 401, Exit.PEER),
+    _C.ADDRESS_TOO_LONG:     ErrorRow("the address of the HTTP request is above the limit", "ask for the CID of a folder further down its path", _CLIENT, _NO, 414, Exit.PEER),
+    _C.BODY_TOO_LARGE:       ErrorRow("the HTTP request has a larger body than is taken here", "send none with GET and HEAD, and elsewhere a smaller one", _CLIENT, _NO, 413, Exit.PEER),
+    _C.BODY_ENCODED:         ErrorRow("the body of the HTTP request is compressed", "send it as it is: nothing is unpacked here", _CLIENT, _NO, 415, Exit.PEER),
 
     _C.NOT_FOUND:            ErrorRow("the provider does not have this CID", "ask another provider, or have it added", _PROVIDER, _ELSEWHERE, 404, Exit.NOT_FOUND),
     _C.PATH_NOT_FOUND:       ErrorRow("the path does not exist below this CID", "check the path; `get` of the directory shows its names", _CLIENT, _NO, 404, Exit.NOT_FOUND),
@@ -233,6 +241,8 @@ REGISTRY: Final[dict[ErrorCode, ErrorRow]] = {
     _C.RANGE_NOT_SATISFIABLE: ErrorRow("no byte of the range lies inside the content", "ask for a range that begins before the content ends", _CLIENT, _NO, 416, Exit.USAGE),
     _C.NOT_CACHED:           ErrorRow("the content is not here, and only what is here was asked for", "ask again without only-if-cached, or elsewhere", _PROVIDER, _ELSEWHERE, 412, Exit.NOT_FOUND),
     _C.INSIDE_DOCUMENT:      ErrorRow("the path leads to a value inside a document", "ask for the document that holds it, and read the value there", _CLIENT, _NO, 501, Exit.USAGE),
+    _C.CONTENT_GONE:         ErrorRow("the provider serves this content no longer", "ask another provider", _PROVIDER, _ELSEWHERE, 410, Exit.NOT_FOUND),
+    _C.CONTENT_RESTRICTED:   ErrorRow("the provider may not serve this content", "it is withheld on legal grounds here; they can differ elsewhere", _PROVIDER, _NO, 451, Exit.NOT_FOUND),
 
     _C.QUOTE_EXPIRED:        ErrorRow("the quote has expired", "ask for a new quote", _CLIENT, _LATER, 410, Exit.PEER),
     _C.QUOTE_UNKNOWN:        ErrorRow("the provider does not know this quote", "ask for a new quote", _CLIENT, _LATER, 404, Exit.PEER),
