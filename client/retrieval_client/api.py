@@ -27,7 +27,7 @@ from retrieval.transport.writer import open_writer, steady_clock
 
 from .config import ClientSettings
 from .content import Held, drop, held_of, keep
-from .fetch import Fetch, Progress, Wanted
+from .fetch import Fetch, Progress, Wanted, own_sessions
 from .receipts import bundle_of, receipt_status
 from .source import Source
 from .unwrap import one_error
@@ -158,8 +158,10 @@ async def retrieve(home: Home, order: Order, *, on_progress: OnProgress = lambda
         async with open_wallet_in_turn(home, settings, command=f"{PROGRAM} get", now=began) as wallet:
             with closing(DiskBlockStore(home.blocks_path, bytes_max=settings.store.bytes_max)) as store:
                 async with open_writer(wallet.journal, clock) as writer, open_host(wallet.peer_key.seed) as host:
-                    fetch = Fetch(host, wallet, store, writer, wanted, clock=clock, open_chain=EvmChain, on_progress=on_progress)
-                    await fetch.run()
+                    meet = own_sessions(host, wallet, store, writer, clock=clock)
+                    fetch = Fetch(meet, wallet, store, writer, wanted, clock=clock, open_chain=EvmChain, on_progress=on_progress)
+                    with wallet.shared(writer):
+                        await fetch.run()
                     async with trio.open_nursery() as parting:  # the last words travel while the content is written
                         parting.start_soon(host.shut_down)
                         held, n_bytes = await trio.to_thread.run_sync(_deliver, store, wallet, order)

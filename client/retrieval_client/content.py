@@ -60,14 +60,14 @@ def drop(store: BlockStore, state: StateView, held: Held) -> int:
     return _delete(store, set(held.cids) - set(_needed(store, state)))
 
 
-def make_room(store: BlockStore, state: StateView, n_bytes: int, source: Source) -> None:
+def make_room(store: BlockStore, state: StateView, n_bytes: int, in_use: Iterable[Source]) -> None:
     """Make sure that ``n_bytes`` more fit, dropping what ended deals left behind where need be: before anything is paid.
 
-    Raises ``LocalProtocolError(store_full)``.
+    What is ``in_use`` stays, whether or not a deal for it is open. Raises ``LocalProtocolError(store_full)``.
     """
     if _room(store) >= n_bytes:
         return
-    needed = {*_needed(store, state), *held_of(store, source).cids}
+    needed = {*_needed(store, state), *(cid for source in in_use for cid in _cids(store, source))}
     for _, deal in fold.scan(state, DealRecord):
         _delete(store, set(_cids(store, Source.of(deal.selection))) - needed)
         if _room(store) >= n_bytes:

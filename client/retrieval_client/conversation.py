@@ -22,7 +22,7 @@ from retrieval.payment.voucher import VoucherSigner
 from retrieval.transport.libp2p import Host, PeerAddress
 from retrieval.transport.pump import Pump
 from retrieval.transport.writer import Clock, JournalWriter
-from retrieval.wire.messages import KnownChannel, Present, Selection, Settlement
+from retrieval.wire.messages import DealId, KnownChannel, Present, Selection, Settlement
 
 from .unwrap import one_error
 
@@ -40,12 +40,15 @@ class Conversation:
 
     def __init__(self, machine: ClientSession, pump: Pump, events: trio.MemoryReceiveChannel[Event]) -> None:
         self.machine: Final = machine
-        self._pump: Final = pump
+        self.pump: Final = pump
         self._events: Final = events
 
     def say(self, step: Step) -> None:
         """Have a Step carried out, after those before it."""
-        self._pump.put(step)
+        self.pump.put(step)
+
+    def follow(self, deal_id: DealId) -> None:
+        """Be told of a deal that was made in another conversation. Here there is nobody else who could be."""
 
     async def hear(self) -> Event:
         """Whatever is told next."""

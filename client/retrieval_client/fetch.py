@@ -7,17 +7,19 @@ in this process or a later one, goes on where the last one stopped.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Iterable
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import Final
 
 import trio
 
 from retrieval.dag.walk import Walk, fast_forward
-from retrieval.deal.events import BlocksVerified, DealEnded, Event, Paid, Refused, SelectionVerified, SessionFailed
+from retrieval.deal.events import BlocksVerified, DealEnded, Event, Paid, Quoted, Refused, SelectionVerified, SessionFailed
 from retrieval.deal.purchase import Purchase
 from retrieval.deal.records import Outcome
 from retrieval.deal.spending import SpendingLine
+from retrieval.deal.states import PurchaseState
 from retrieval.errors import DETAIL_MAX, ErrorCode, LocalProtocolError, RemoteProtocolError, RetrievalError
 from retrieval.payment.chain import Chain
 from retrieval.store.blocks import BlockStore
@@ -25,7 +27,7 @@ from retrieval.transport.libp2p import Host, PeerAddress
 from retrieval.transport.writer import Clock, JournalWriter
 from retrieval.units import format_amount
 from retrieval.wire import shape
-from retrieval.wire.messages import DealId, Quote
+from retrieval.wire.messages import DealId, KnownChannel, Quote
 from retrieval.wire.receipt import Receipt
 
 from .content import make_room
@@ -110,12 +112,39 @@ class Tally:
         return sum(self.spent.values())
 
 
+Meet = Callable[[PeerAddress, float], AbstractAsyncContextManager[Conversation]]
+"""A session with a provider, begun within so many seconds: one's own, or one that others have a part in."""
+
+
+def own_sessions(host: Host, wallet: Wallet, store: BlockStore, writer: JournalWriter, *, clock: Clock) -> Meet:
+    """A session for each attempt of a fetch, which ends with it."""
+
+    def meet(provider: PeerAddress, due_s: float) -> AbstractAsyncContextManager[Conversation]:
+        return converse(
+            host,
+            provider,
+            wallet.peer_key,
+            signer=wallet.voucher_signer,
+            writer=writer,
+            store=store.put_many,
+            clock=clock,
+            dial_timeout_s=due_s,
+            last_final_receipt=wallet.last_final_receipt(provider.peer_id),
+        )
+
+    return meet
+
+
+async def _agree(quote: Quote) -> None:
+    """Nobody has a say but the budget."""
+
+
 class Fetch:
-    """One fetch over any number of sessions with one provider."""
+    """One fetch over any number of sessions with one provider. Several may run at once on one wallet, which is ``shared`` then."""
 
     def __init__(
         self,
-        host: Host,
+        meet: Meet,
         wallet: Wallet,
         store: BlockStore,
         writer: JournalWriter,
@@ -124,17 +153,22 @@ class Fetch:
         clock: Clock,
         open_chain: Callable[[str], Chain],
         on_progress: Callable[[Progress], None] = lambda progress: None,
+        on_quote: Callable[[Quote], Awaitable[None]] = _agree,
+        in_use: Callable[[], Iterable[Source]] = tuple,
     ) -> None:
-        """``open_chain`` connects to an RPC URL, and is called only where a channel must be opened or looked at."""
+        """``open_chain`` connects to an RPC URL, and is called only where a channel must be opened or looked at. ``on_quote`` hears what
+        a deal may cost before anything is signed, and raises to stay away from it. What is ``in_use`` does not make room."""
         self.wallet: Final = wallet
         self.store: Final = store
         self.writer: Final = writer
         self.wanted: Final = wanted
         self.clock: Final = clock
         self.open_chain: Final = open_chain
+        self.on_quote: Final = on_quote
+        self.in_use: Final = in_use
         self.tally: Final = Tally()
         self.n_failed_deals = 0
-        self._host: Final = host
+        self._meet: Final = meet
         self._on_progress: Final = on_progress
         self._moved_at = clock()
 
@@ -172,9 +206,10 @@ class Fetch:
         return walk
 
     def open_deals(self) -> list[OpenDeal]:
-        """Deals with this provider for this selection that have no outcome yet."""
-        selection, peer = self.wanted.source.selection, self.wanted.provider.peer_id
-        return [each for each in self.wallet.open_deals() if each.deal.peer == peer and each.deal.selection == selection]
+        """Deals with this provider for this selection that have no outcome yet, and that no session has."""
+        selection, peer, wallet = self.wanted.source.selection, self.wanted.provider.peer_id, self.wallet
+        ours = [each for each in wallet.open_deals() if each.deal.peer == peer and each.deal.selection == selection]
+        return [each for each in ours if not wallet.is_running(each)]
 
     def moved(self, event: BlocksVerified) -> None:
         """Blocks were verified."""
@@ -205,19 +240,7 @@ class Fetch:
     async def _attempt(self, held: Walk) -> None:
         """One session. ``held`` goes on with what it verifies."""
         left_s = max(1.0, self._moved_at + self.wanted.timeout_s - self.clock())
-        provider = self.wanted.provider
-        conversing = converse(
-            self._host,
-            provider,
-            self.wallet.peer_key,
-            signer=self.wallet.voucher_signer,
-            writer=self.writer,
-            store=self.store.put_many,
-            clock=self.clock,
-            dial_timeout_s=min(DIAL_TIMEOUT_S, left_s),
-            last_final_receipt=self.wallet.last_final_receipt(provider.peer_id),
-        )
-        async with conversing as conversation:
+        async with self._meet(self.wanted.provider, min(DIAL_TIMEOUT_S, left_s)) as conversation:
             await _Attempt(self, conversation).run(held)
 
     async def _back_off(self, error: RetrievalError, pause_s: float) -> None:
@@ -255,6 +278,9 @@ class _Attempt:
     async def _go_on(self, open_deal: OpenDeal) -> bool:
         """Bring an open deal to its end; False when it had to be given up."""
         now = self._fetch.clock()
+        self._conversation.follow(open_deal.deal_id)
+        if not await self._is_still_open(open_deal):
+            return False
         purchase = await self._restore(open_deal)
         if purchase is None or not purchase.may_resume:
             await self._give_up(open_deal, ErrorCode.QUOTE_EXPIRED, "blocks it was paid for are no longer here")
@@ -265,11 +291,27 @@ class _Attempt:
         if open_deal.deal.expires_ms <= now * 1000:
             await self._give_up(open_deal, ErrorCode.QUOTE_EXPIRED, "it was not taken up in time")
             return False
+        await self._fetch.on_quote(purchase.quote)
         self._check_budget(purchase.quote, except_deal=purchase.deal_id)
         self._tally.total_bytes = purchase.walk.n_bytes - purchase.verified_bytes + purchase.quote.n_bytes
         self._conversation.say(self._machine.take_up(purchase, now=now))
         await self._receive(purchase)
         return True
+
+    async def _is_still_open(self, open_deal: OpenDeal) -> bool:
+        """Whether it can be taken up, where several deals of one channel were cut off together.
+
+        Their payments build on one another, and only the last one is sent again. So the provider is asked first how far it counts.
+        """
+        wallet, line = self._wallet, self._wallet.line(open_deal.deal.line_key)
+        cut_off = [each for each in wallet.open_deals() if each.deal.line_key == line.key and not wallet.is_running(each)]
+        if line.channel is None or len(cut_off) < 2:
+            return True
+        async with wallet.turn_with(self._wanted.provider.peer_id):
+            quoted, best = await self._ask()
+            if quoted.quote.channel is not None and quoted.quote.channel.channel_id == line.key:
+                await self._agree_on_paid(line, quoted.quote.channel, best.get(line.key))
+        return any(each.deal_id == open_deal.deal_id for each in self._fetch.open_deals())
 
     async def _restore(self, open_deal: OpenDeal) -> Purchase | None:
         """The deal with all of its blocks that are still here; None where those before it are not."""
@@ -312,18 +354,31 @@ class _Attempt:
     async def _accept(self, held: Walk) -> Purchase:
         """Ask for a quote, judge it, and say yes."""
         fetch, clock = self._fetch, self._fetch.clock
-        price_max = self._wallet.settings.wallet.price_max or None
-        quoted = await self._conversation.ask_quote(self._wanted.source.selection, held, price_per_gib_max=price_max, now=clock())
+        quoted, best = await self._ask(held)
         quote = quoted.quote
+        await fetch.on_quote(quote)
         self._check_budget(quote)
-        await trio.to_thread.run_sync(make_room, fetch.store, self._wallet.state, quote.n_bytes, self._wanted.source)
-        line = await self._line_for(quote)
-        left = self._wanted.spend_max - self._tally.spent_sum
-        purchase, step = self._machine.accept(quoted.query_id, line, spend_max=left, now=clock())
+        in_use = (self._wanted.source, *fetch.in_use())
+        await trio.to_thread.run_sync(make_room, fetch.store, self._wallet.state, quote.n_bytes, in_use)
+        async with self._wallet.turn_with(self._wanted.provider.peer_id):
+            line = await self._line_for(quote, best)
+            left = self._wanted.spend_max - self._tally.spent_sum
+            purchase, step = self._machine.accept(quoted.query_id, line, spend_max=left, now=clock())
+            self._conversation.say(step)
         self._tally.total_bytes = held.n_bytes + quote.n_bytes
         self._tally.spent[purchase.deal_id] = 0
-        self._conversation.say(step)
         return purchase
+
+    async def _ask(self, held: Walk | None = None) -> tuple[Quoted, dict[bytes, int]]:
+        """An offer for what lies behind ``held``, and what our best vouchers were when it was asked for."""
+        held = held or self._wanted.source.walk()
+        best = self._best_vouchers()
+        price_max = self._wallet.settings.wallet.price_max or None
+        selection, now = self._wanted.source.selection, self._fetch.clock()
+        return await self._conversation.ask_quote(selection, held, price_per_gib_max=price_max, now=now), best
+
+    def _best_vouchers(self) -> dict[bytes, int]:
+        return {key: line.best_amount for key, line in self._wallet.lines.items()}
 
     def _check_budget(self, quote: Quote, *, except_deal: DealId | None = None) -> None:
         """Before anything is signed: this deal at its worst, and what the other deals of this fetch cost."""
@@ -335,8 +390,11 @@ class _Attempt:
         before = f" on top of {paid} paid already" if spent else ""
         raise LocalProtocolError(ErrorCode.OVER_BUDGET, f"it may cost {asked}{before}, and {limit} is the limit; nothing was signed")
 
-    async def _line_for(self, quote: Quote) -> SpendingLine:
-        """The channel to pay on, known to the provider and agreed on what was paid before."""
+    async def _line_for(self, quote: Quote, best: dict[bytes, int]) -> SpendingLine:
+        """The channel to pay on, known to the provider and agreed on what was paid before.
+
+        ``best`` are our vouchers when the quote was asked for.
+        """
         wallet, now = self._wallet, self._fetch.clock()
         if quote.settlement is None:
             return wallet.line(self._wanted.provider.peer_id)
@@ -348,13 +406,21 @@ class _Attempt:
         is_current = known is not None and known.channel_id == line.key and known.balance >= line.channel.balance
         if known is None or not is_current or not wallet.is_vouched_for(line, needed_until):
             presentation = await trio.to_thread.run_sync(lambda: wallet.presentation(line, needed_until=needed_until, now=now))
+            best = self._best_vouchers()
             known = await self._conversation.present(presentation)
-        await self._give_up_unpaid(line, known.best.amount if known.best else 0)
-        step = line.adopt(known, wallet.key.address, now)
-        await self._fetch.writer.commit(step.records)
+        await self._agree_on_paid(line, known, best.get(line.key))
         if line.credit < quote.amount_max:
             raise self._short_of_money(line, quote)
         return line
+
+    async def _agree_on_paid(self, line: SpendingLine, known: KnownChannel, best_before: int | None) -> None:
+        """Go by what the provider counts as paid, unless a deal pays now, or has paid since it was asked: that it need not have seen."""
+        is_paying = any(purchase.state is not PurchaseState.INTERRUPTED for purchase in line.purchases.values())
+        if is_paying or line.best_amount != best_before:
+            return
+        await self._give_up_unpaid(line, known.best.amount if known.best else 0)
+        step = line.adopt(known, self._wallet.key.address, self._fetch.clock())
+        await self._fetch.writer.commit(step.records)
 
     async def _give_up_unpaid(self, line: SpendingLine, promised: int) -> None:
         """End deals whose last payment the provider never counted, by what it says is ``promised``.

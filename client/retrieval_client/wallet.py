@@ -6,7 +6,7 @@ One process writes it at a time; whoever only reads the state needs no turn. A c
 from __future__ import annotations
 
 import secrets
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, closing, contextmanager
 from dataclasses import dataclass, replace
 from typing import Final
@@ -36,6 +36,7 @@ from retrieval.payment.channel import (
 )
 from retrieval.payment.voucher import VoucherSigner
 from retrieval.store.lmdb import LmdbStateStorage
+from retrieval.transport.writer import JournalWriter
 from retrieval.units import format_amount
 from retrieval.wire.messages import DealId, Present, SessionKeyFields, Settlement
 from retrieval.wire.receipt import Receipt
@@ -68,7 +69,9 @@ class Funding:
 class Wallet:
     """An open wallet. ``journal`` is the only writer of the home's state while it is open.
 
-    The methods that write do so at once, in the calling thread: none of them is called while a deal of this wallet runs.
+    Its methods block, and what they change is on disk when they return. Alone, they write in the calling thread. While it is ``shared``
+    with deals that run, they are called from Trio's worker threads, and change its books where the deals do: in Trio's, through their
+    writer, so that a line's records are written in the order of what happened to it.
     """
 
     def __init__(self, home: Home, settings: ClientSettings, storage: LmdbStateStorage, *, now: float) -> None:
@@ -81,13 +84,29 @@ class Wallet:
         self.key: Final = EvmKey.from_secret(read_secret(home.wallet_key_path).reveal())
         self.voucher_signer: Final = VoucherSigner(self.key, self.deployment.chain_id, self.deployment.contract)
         self.lines: Final[dict[bytes, SpendingLine]] = {}
+        self._writer: JournalWriter | None = None
+        self._turns: Final[dict[PeerId, trio.Lock]] = {}
         for key, channel in fold.scan(storage, ChannelRecord):
             self.line(key).channel = channel
         for key, row in fold.scan(storage, LineRecord):
             line = self.line(key)
             line.best, line.paid_bytes = row.best, row.paid_bytes
         # The last process may have died with deals open: what it had set aside for them is set aside again when one is taken up.
-        self._write([postings.void(reservation.id) for reservation in open_reservations(storage)], now)
+        self._write(lambda: [postings.void(reservation.id) for reservation in open_reservations(storage)], now)
+
+    @contextmanager
+    def shared(self, writer: JournalWriter) -> Iterator[None]:
+        """Let deals run with this writer while the block does."""
+        self._writer = writer
+        try:
+            yield
+        finally:
+            self._writer = None
+
+    def turn_with(self, provider: PeerId) -> trio.Lock:
+        """To be held from the look at a channel to the deal that is made on it: two deals neither open two channels, nor agree on what was
+        paid while one of them pays."""
+        return self._turns.setdefault(provider, trio.Lock())
 
     def line(self, key: bytes) -> SpendingLine:
         """The line of a channel, or of a provider where nothing is paid."""
@@ -100,6 +119,11 @@ class Wallet:
             assert deal is not None
             yield OpenDeal(deal_id=DealId(subject), deal=deal, receipt=fold.get(self.state, ReceiptRecord, subject))
 
+    def is_running(self, open_deal: OpenDeal) -> bool:
+        """Whether a session of this process has the deal: then it is not to be taken up by another."""
+        purchase = self.line(open_deal.deal.line_key).purchases.get(open_deal.deal_id)
+        return purchase is not None and purchase.state is not PurchaseState.INTERRUPTED
+
     def last_final_receipt(self, provider: PeerId) -> bytes:
         """Digest of the last receipt of the newest ended deal with this provider, for the next deal's ``prev``."""
         return fold.last_receipt(self.state, provider)
@@ -108,7 +132,7 @@ class Wallet:
 
     def channel_with(self, provider: PeerId, settlement: Settlement) -> SpendingLine | None:
         """Our usable channel with a provider on the chain and contract its terms name, the one with most credit."""
-        fitting = [line for line in self.lines.values() if line.channel is not None and _fits(line.channel, provider, settlement)]
+        fitting = [line for line in [*self.lines.values()] if line.channel is not None and _fits(line.channel, provider, settlement)]
         return max(fitting, key=lambda line: line.credit, default=None)
 
     def fund(self, chain: Chain, settlement: Settlement, provider: PeerId, address: str, amount: int, *, now: float) -> Funding:
@@ -127,9 +151,14 @@ class Wallet:
             raise LocalProtocolError(ErrorCode.CHANNEL_UNFUNDED, f"this provider asks for a deposit of at least {least}")
         if line is None:
             channel = self._new_channel(provider, address, settlement, now)
-            line = self.line(_id_of(channel))
+            line = fresh = SpendingLine(key=_id_of(channel))
+
+            def enter() -> Sequence[Record]:
+                self.lines[fresh.key] = fresh
+                return fresh.channel_seen(channel, now).records
+
             # On disk before any money moves: a deposit whose config was lost could never be spent or taken back.
-            self._write(line.channel_seen(channel, now).records, now)
+            self._write(enter, now)
         assert line.channel is not None
         chain.deposit(ChannelConfig.from_bytes(line.channel.config), amount, payer=self.key, sender=self.key)
         self.refresh(chain, [line], now=now)
@@ -153,13 +182,13 @@ class Wallet:
                 withdraw_at=state.withdraw_finalizes_at(ChannelConfig.from_bytes(line.channel.config)) or 0,
             )
             rise += seen.balance - line.channel.balance
-            self._write(line.channel_seen(seen, now).records, now)
+            self._see(line, seen, now)
         return rise
 
     def mark_leaving(self, line: SpendingLine, *, now: float) -> None:
         """Nothing more is promised on this channel."""
         assert line.channel is not None
-        self._write(line.channel_seen(replace(line.channel, closing=True), now).records, now)
+        self._see(line, replace(line.channel, closing=True), now)
 
     def presentation(self, line: SpendingLine, *, needed_until: float, now: float) -> Present:
         """What shows the provider that we may spend from this channel; its SessionKey is renewed when it would not last."""
@@ -167,7 +196,7 @@ class Wallet:
         assert channel is not None
         if not self.is_vouched_for(line, needed_until):
             key = self._session_key(ChannelId(line.key), channel.chain_id, EvmAddress(channel.contract), now)
-            self._write(line.channel_seen(replace(channel, session_key=key), now).records, now)
+            self._see(line, replace(channel, session_key=key), now)
             channel = line.channel
             assert channel is not None
         return Present(config=channel.config, session_key=channel.session_key)
@@ -184,13 +213,29 @@ class Wallet:
         last = Receipt.decode(open_deal.receipt.receipt.body) if open_deal.receipt is not None else None
         position = position_of(last) if last is not None else Position()
         step = ended(open_deal.deal_id, Outcome.FAILED, position, now, code=code, detail=detail, done=None)
-        self.line(open_deal.deal.line_key).purchases.pop(open_deal.deal_id, None)
-        self._write(step.records, now)
+
+        def forget() -> Sequence[Record]:
+            self.line(open_deal.deal.line_key).purchases.pop(open_deal.deal_id, None)
+            return step.records
+
+        self._write(forget, now)
 
     # inside
 
-    def _write(self, records: Sequence[Record], now: float) -> None:
-        self.journal.append(records, int(now * 1000))
+    def _see(self, line: SpendingLine, channel: ChannelRecord, now: float) -> None:
+        self._write(lambda: line.channel_seen(channel, now).records, now)
+
+    def _write(self, change: Callable[[], Sequence[Record]], now: float) -> None:
+        """Change the books, and return when the records of it are on disk."""
+        writer = self._writer
+        if writer is None:
+            self.journal.append(change(), int(now * 1000))
+            return
+
+        async def commit() -> None:
+            await writer.commit(change())  # with nothing between the change and its place in the journal
+
+        trio.from_thread.run(commit)
 
     def _new_channel(self, provider: PeerId, address: str, settlement: Settlement, now: float) -> ChannelRecord:
         wanted = self.settings.wallet.withdraw_delay

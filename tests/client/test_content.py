@@ -94,7 +94,7 @@ def test_what_is_held_ends_at_the_first_missing_block(store: MemoryBlockStore) -
 def test_room_is_made_from_what_ended_deals_left_behind(store: MemoryBlockStore, journal: Journal) -> None:
     left, wanted = put(store, chunks(0, 100)), put(store, chunks(200, 3))
     deal(journal, b"failed", left, ended=True)
-    make_room(store, journal.state, store.bytes_max - 100 * KIB, wanted)
+    make_room(store, journal.state, store.bytes_max - 100 * KIB, [wanted])
     assert not held_of(store, left).complete
     assert held_of(store, wanted).complete
 
@@ -103,6 +103,6 @@ def test_a_store_that_stays_too_full_refuses(store: MemoryBlockStore, journal: J
     kept = put(store, chunks(0, 100))
     keep(store, kept, held_of(store, kept))
     with pytest.raises(LocalProtocolError) as refused:
-        make_room(store, journal.state, store.bytes_max, kept)
+        make_room(store, journal.state, store.bytes_max, [kept])
     assert refused.value.code is ErrorCode.STORE_FULL
     assert held_of(store, kept).complete
