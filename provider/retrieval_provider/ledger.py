@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from retrieval.deal import fold
 from retrieval.deal.books import ProviderBooks
+from retrieval.errors import RetrievalError
 from retrieval.home import Home, read_secret
 from retrieval.identity import EvmKey, PeerKey
 from retrieval.ledger.journal import APPEND_MAX, Journal
@@ -37,6 +38,7 @@ class Ledger:
         *,
         clock: Clock,
         on_claimed: Callable[[Claimed], None] = lambda claimed: None,
+        on_held_up: Callable[[RetrievalError], None] = lambda error: None,
     ) -> Settler:
         """What watches this ledger's channels. Only for one that was opened with a deployment."""
         assert self.receiver is not None
@@ -51,6 +53,7 @@ class Ledger:
             poll_s=settings.chain.poll,
             claim_above=settings.chain.claim_above,
             on_claimed=on_claimed,
+            on_held_up=on_held_up,
         )
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 import trio
 
+from retrieval.deal.events import Event
 from retrieval.errors import ErrorCode, LocalProtocolError, RemoteProtocolError, RetrievalError
 from retrieval.home import Home
 from retrieval.identity import PeerId, PeerKey, assert_fast_signatures, format_peer_id
@@ -23,11 +24,14 @@ from retrieval.wire.messages import Settlement
 
 from .admission import QueryRates, SessionLimits
 from .config import ProviderSettings
-from .http.workers import open_workers
+from .http.workers import Worker, open_workers
 from .http_credit.bridge import SOCKET_NAME, serve_bridge
 from .http_credit.counter import Counter
 from .http_credit.opening import open_counter
 from .ledger import Ledger, open_ledger
+from .operator.counting import count_commit, count_event, count_turned_away
+from .operator.metrics import SETTLEMENTS
+from .operator.tally import Tally
 from .pricing import PriceList
 from .serving import Listener, Service, SessionServer, turn_away
 from .settlement import Claimed, Settler
@@ -53,6 +57,8 @@ class Node:
     service: Service
     settler: Settler | None
     sessions: set[SessionServer]
+    workers: tuple[Worker, ...]
+    """The processes of the HTTP gateway."""
 
 
 @asynccontextmanager
@@ -75,8 +81,18 @@ async def open_node(
         prices = PriceList(state, settings.price)
         chain = await _reach_chain(settings, prices)
         ledger = open_ledger(home, settings, state, deployment=None if chain is None else chain.deployment, now=clock())
-        writer = await opened.enter_async_context(open_writer(ledger.journal, clock))
-        settler = None if chain is None else ledger.settler(chain, writer, settings, clock=clock, on_claimed=on_claimed)
+        tally = Tally()
+        writer = await opened.enter_async_context(open_writer(ledger.journal, clock, on_commit=partial(count_commit, tally)))
+        settler = None
+        if chain is not None:
+            settler = ledger.settler(
+                chain,
+                writer,
+                settings,
+                clock=clock,
+                on_claimed=lambda claimed: _tell_claimed(tally, claimed, on_claimed),
+                on_held_up=lambda error: tally.count(SETTLEMENTS, "held_up"),
+            )
         service = Service(
             books=ledger.books,
             store=store,
@@ -88,10 +104,21 @@ async def open_node(
             quote_lifetime_s=settings.price.quote_lifetime,
             query_rates=QueryRates(settings.serve),
             clock=clock,
-            listener=listener,
+            listener=lambda peer, event: _tell(tally, peer, event, listener),
+            tally=tally,
         )
         counter = None if chain is None or not settings.http.listen else open_counter(chain, ledger, service, settings)
         yield await opened.enter_async_context(_running(service, settler, counter, ledger.books.key, home, settings))
+
+
+def _tell(tally: Tally, peer: PeerId, event: Event, listener: Listener) -> None:
+    count_event(tally, event)
+    listener(peer, event)
+
+
+def _tell_claimed(tally: Tally, claimed: Claimed, on_claimed: Callable[[Claimed], None]) -> None:
+    tally.count(SETTLEMENTS, "claimed")
+    on_claimed(claimed)
 
 
 async def _reach_chain(settings: ProviderSettings, prices: PriceList) -> EvmChain | None:
@@ -127,8 +154,16 @@ async def _running(
             host.serve(_session_handler(service, SessionLimits(settings.serve), sessions))
             name = format_peer_id(key.peer_id)
             log.info("%s serves on %s", name, ", ".join(host.addresses))
-            async with open_workers(home, settings, peer_id=name, libp2p=host.addresses, till=till) as urls:
-                yield Node(peer_id=key.peer_id, addresses=host.addresses, urls=urls, service=service, settler=settler, sessions=sessions)
+            async with open_workers(home, settings, peer_id=name, libp2p=host.addresses, till=till, tally=service.tally) as door:
+                yield Node(
+                    peer_id=key.peer_id,
+                    addresses=host.addresses,
+                    urls=door.urls,
+                    service=service,
+                    settler=settler,
+                    sessions=sessions,
+                    workers=door.workers,
+                )
             if counter is not None:
                 with trio.move_on_after(DRAIN_S):  # the workers have ended; what they said last is charged before it is claimed
                     await counter.settled()
@@ -148,6 +183,7 @@ def _session_handler(service: Service, limits: SessionLimits, sessions: set[Sess
                 place.enter_context(limits.admit(stream.peer_id, stream.address))
             except RemoteProtocolError as refusal:
                 log.info("%s was turned away: %s", format_peer_id(stream.peer_id), refusal)
+                count_turned_away(service.tally, refusal)
                 await turn_away(stream, refusal, is_paid=service.settlement is not None)
                 return
             server = SessionServer(service, stream, stream.peer_id, prefix=stream.address)

@@ -18,10 +18,11 @@ from retrieval.dag.measure import VISITED_BLOCKS_MAX, totals_of
 from retrieval.dag.walk import Walk, fast_forward
 from retrieval.deal import fold, hello
 from retrieval.deal.books import ProviderBooks
-from retrieval.deal.events import ChannelPresented, Event, QueryReceived
+from retrieval.deal.events import ChannelPresented, DealEnded, Event, QueryReceived, SaleAccepted
 from retrieval.deal.offer import Offer
-from retrieval.deal.provider import Outgoing, ProviderSession, Wanted
+from retrieval.deal.provider import Outgoing, Wanted
 from retrieval.deal.records import OutcomeRecord
+from retrieval.deal.sale import Sale
 from retrieval.deal.step import NOTHING, Step
 from retrieval.errors import Blame, ErrorCode, LocalProtocolError, RemoteProtocolError, RetrievalError
 from retrieval.identity import PeerId, format_peer_id
@@ -31,10 +32,13 @@ from retrieval.transport.pump import ByteStream, Pump
 from retrieval.transport.source import BlockFrames, Source
 from retrieval.transport.writer import Clock, JournalWriter
 from retrieval.wire.framing import block_head, encode_frame
-from retrieval.wire.messages import BLOCK_SIZE_MAX, Error, Query, Settlement
+from retrieval.wire.messages import BLOCK_SIZE_MAX, DealId, Error, Query, Settlement
 
 from .admission import QueryRates
 from .lookout import Lookout
+from .operator import metrics
+from .operator.counting import TimedSession, count_answer, count_word
+from .operator.tally import Tally
 from .pricing import PriceList
 
 log: Final = logging.getLogger("retrieval.provider")
@@ -73,6 +77,7 @@ class Service:
     query_rates: QueryRates
     clock: Clock
     listener: Listener
+    tally: Tally = field(default_factory=Tally)
     traffic: Traffic = field(default_factory=Traffic)
     lookups: trio.CapacityLimiter = field(default_factory=lambda: trio.CapacityLimiter(LOOKUPS_MAX))
     """Questions are free, and must not take the threads that commit payments."""
@@ -86,7 +91,7 @@ class SessionServer:
         self._service: Final = service
         self._peer: Final = peer
         self._prefix: Final = prefix
-        self.machine: Final = ProviderSession(service.books, peer, settlement=service.settlement, now=service.clock())
+        self.machine: Final = TimedSession(service.tally, service.books, peer, settlement=service.settlement, now=service.clock())
         self._pump: Final = Pump(
             self.machine,
             stream,
@@ -94,11 +99,14 @@ class SessionServer:
             store=service.store.put_many,
             clock=service.clock,
             on_event=self._told,
+            on_sent=lambda message: count_word(service.tally, message),
             next_blocks=self._next_blocks,
         )
-        asked, questions = trio.open_memory_channel[QueryReceived | ChannelPresented](QUESTIONS_MAX)
+        asked, questions = trio.open_memory_channel[tuple[float, QueryReceived | ChannelPresented]](QUESTIONS_MAX)
         self._asked: Final = asked
         self._questions: Final = questions
+        self._accepted_at: Final[dict[DealId, float]] = {}
+        """When deals were accepted of which no block has left yet."""
 
     @property
     def ended(self) -> trio.Event:
@@ -119,14 +127,20 @@ class SessionServer:
 
     def _told(self, event: Event) -> None:
         if isinstance(event, QueryReceived | ChannelPresented):
-            self._asked.send_nowait(event)
+            self._asked.send_nowait((self._service.clock(), event))
+        if isinstance(event, SaleAccepted) and (sale := self._service.books.sales.get(event.deal_id)) is not None:
+            self._accepted_at[event.deal_id] = sale.unpaid_since
+        if isinstance(event, DealEnded):
+            self._accepted_at.pop(event.deal_id, None)
         self._service.listener(self._peer, event)
 
     async def _answer_questions(self) -> None:
-        async for question in self._questions:
+        async for asked_at, question in self._questions:
             match question:
                 case QueryReceived():
-                    self._pump.put(await self._answer_query(question.query))
+                    step = await self._answer_query(question.query)
+                    self._pump.put(step)
+                    count_answer(self._service.tally, step, self._service.clock() - asked_at)
                 case ChannelPresented():
                     self._pump.put(await self._answer_channel(question))
 
@@ -193,7 +207,9 @@ class SessionServer:
         return frames
 
     def _gather_blocks(self, frames: BlockFrames, size_max: int) -> None:
-        machine, now, store = self.machine, self._service.clock(), self._service.store
+        service, machine = self._service, self.machine
+        now, store = service.clock(), service.store
+        left: dict[DealId, tuple[Sale, list[int]]] = {}
         for _ in range(MOVES_AT_ONCE_MAX):
             if len(frames) >= size_max:
                 break
@@ -210,9 +226,20 @@ class SessionServer:
                     self._pump.put(machine.supply(wanted, payload, -1 if payload is None else len(payload), now))
                 case Outgoing(deal_id, index, cid, size):
                     frames.append(block_head(deal_id, index, cid, size), cid, size)
-                    self._service.traffic.sent_bytes += size
+                    left.setdefault(deal_id, (service.books.sales[deal_id], []))[1].append(size)
         else:
             self._pump.put(NOTHING)  # there is more to do: it asks again
+        for sale, sizes in left.values():
+            self._count_left(sale, sizes, now)
+
+    def _count_left(self, sale: Sale, sizes: list[int], now: float) -> None:
+        """Count blocks of a deal that were handed over to be sent."""
+        service, n_bytes = self._service, sum(sizes)
+        service.traffic.sent_bytes += n_bytes
+        service.tally.count(metrics.BYTES, "out", "libp2p", "no" if sale.rate.is_free else "yes", n=n_bytes)
+        service.tally.count(metrics.BLOCKS, "out", "sent", n=len(sizes))
+        if (accepted_at := self._accepted_at.pop(sale.deal_id, None)) is not None:
+            service.tally.observe(metrics.TTFB_SECONDS, max(0.0, now - accepted_at), "libp2p")
 
     def _for_client(self, error: RetrievalError) -> RetrievalError:
         """The error as the client may see it: the detail of what is ours to mend can hold paths and addresses."""

@@ -80,6 +80,7 @@ class Settler:
         poll_s: int,
         claim_above: int,
         on_claimed: Callable[[Claimed], None] = lambda claimed: None,
+        on_held_up: Callable[[RetrievalError], None] = lambda error: None,
     ) -> None:
         """``state`` is what ``writer`` writes; ``key`` is the receiver's, which signs transactions and pays their gas."""
         self._chain: Final = chain
@@ -92,6 +93,9 @@ class Settler:
         self._poll_s: Final = poll_s
         self._claim_above: Final = claim_above
         self._on_claimed: Final = on_claimed
+        self._on_held_up: Final = on_held_up
+        self.looked_at = clock()
+        """When the channels were last looked at, by our clock; before the first time, when this began."""
         self._turn: Final = trio.Lock()
         self._started_at: Final = clock()
         self._seen: Final[dict[bytes, tuple[float, ChannelState]]] = {}
@@ -105,6 +109,7 @@ class Settler:
                 await self.watch()
                 pause_s = float(self._poll_s)
             except RetrievalError as error:
+                self._on_held_up(error)
                 pause_s = min(RETRY_MAX_S, pause_s * 2)
                 left_s = self._complain(error)
                 if left_s is not None:
@@ -115,6 +120,7 @@ class Settler:
         """One look at every channel, and the claims it calls for. Raises ``RetrievalError`` when the chain, or gas, fails us."""
         async with self._turn:
             await self._look(self._channel_lines())
+            self.looked_at = self._clock()
             lines = self._channel_lines()
             is_urgent = any(self._must_claim(line) for line in lines if claimable(line))
             if is_urgent or sum(map(claimable, lines)) >= max(1, self._claim_above):

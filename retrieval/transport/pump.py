@@ -86,16 +86,18 @@ class Pump:
         store: Callable[[Iterable[tuple[Cid, Buffer]]], None],
         clock: Clock,
         on_event: Callable[[Event], None],
+        on_sent: Callable[[Message], None] = lambda message: None,
         next_blocks: Callable[[int], Source] = lambda size_max: NOTHING_TO_SEND,
     ) -> None:
-        """``store`` keeps no payload that it is given. ``next_blocks`` gives block frames of about ``size_max`` bytes that may leave now
-        (the provider's side)."""
+        """``store`` keeps no payload that it is given. ``on_sent`` is told of messages as they leave. ``next_blocks`` gives block frames of
+        about ``size_max`` bytes that may leave now (the provider's side)."""
         self._machine: Final = machine
         self._stream: Final = stream
         self._writer: Final = writer
         self._store: Final = store
         self._clock: Final = clock
         self._on_event: Final = on_event
+        self._on_sent: Final = on_sent
         self._next_blocks: Final = next_blocks
         self._decoder: Final = FrameDecoder()
         self._gathering: Final = Gathering()
@@ -286,6 +288,7 @@ class Pump:
             self._machine.committed(step)
             for message in step.messages:
                 self._outbox.extend(encode_frame(message))
+                self._on_sent(message)
             for event in step.events:
                 self._on_event(event)
             self._wake()

@@ -10,7 +10,7 @@ A commit that fails ends the process: what is in memory is then ahead of what is
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Final
@@ -21,6 +21,8 @@ from retrieval.ledger.journal import APPEND_MAX, Journal, Record
 
 Clock = Callable[[], float]
 """Seconds since 1970, never going back."""
+OnCommit = Callable[[Sequence[Record], float], None]
+"""Told of what became durable, and of the seconds that took."""
 
 
 def steady_clock() -> Clock:
@@ -32,9 +34,11 @@ def steady_clock() -> Clock:
 
 
 @asynccontextmanager
-async def open_writer(journal: Journal, clock: Clock) -> AsyncIterator[JournalWriter]:
+async def open_writer(
+    journal: Journal, clock: Clock, *, on_commit: OnCommit = lambda records, seconds: None
+) -> AsyncIterator[JournalWriter]:
     """A running writer. It outlives a cancellation of the block, whose last records it commits: sessions part while it still runs."""
-    writer = JournalWriter(journal, clock)
+    writer = JournalWriter(journal, clock, on_commit=on_commit)
     async with trio.open_nursery() as nursery:
         running = trio.CancelScope(shield=True)
 
@@ -58,9 +62,12 @@ class _Waiting:
 class JournalWriter:
     """Start ``run`` in a nursery, then ``submit`` or ``await commit(records)`` from any task of the same loop."""
 
-    def __init__(self, journal: Journal, clock: Clock) -> None:
+    def __init__(self, journal: Journal, clock: Clock, *, on_commit: OnCommit = lambda records, seconds: None) -> None:
         self._journal: Final = journal
         self._clock = clock
+        self._on_commit: Final = on_commit
+        self.busy_since: float | None = None
+        """When the commit that is under way began, by Trio's clock."""
         self._queue: deque[_Waiting] = deque()
         self._wake = trio.Event()
 
@@ -73,7 +80,10 @@ class JournalWriter:
                 records = [record for waiting in batch for record in waiting.records]
                 now_ms = int(self._clock() * 1000)
                 with trio.CancelScope(shield=True):  # a commit that has begun is finished, and its waiters know
+                    self.busy_since = trio.current_time()
                     await trio.to_thread.run_sync(self._journal.append, records, now_ms)
+                    self._on_commit(records, trio.current_time() - self.busy_since)
+                    self.busy_since = None
                 for waiting in batch:
                     waiting.done.set()
 

@@ -22,6 +22,7 @@ from retrieval.gateway.listening import serving
 from retrieval.store.disk import DiskBlockStore
 
 from ..http_credit.paid_till import PaidTill
+from ..operator.http_counting import HttpCounts
 from .app import Door
 from .routing import Reach
 from .till import FreeTill
@@ -46,12 +47,23 @@ async def _serve(assignment: Assignment) -> None:
     with closing(DiskBlockStore(Path(assignment.blocks), bytes_max=assignment.store_bytes_max, readonly=True)) as store:
         reach = Reach(peer_id=assignment.peer_id, http=assignment.http, libp2p=assignment.libp2p)
         till = PaidTill(Path(assignment.till)) if assignment.till else FreeTill()
-        door = Door(store, till, reach, requests_max=assignment.requests_max)
+        counts = HttpCounts()
+        door = Door(store, counts.around(till), reach, requests_max=assignment.requests_max)
         sockets = [socket.socket(fileno=descriptor) for descriptor in assignment.sockets]
-        async with serving(door.app(), sockets, shutdown_s=DRAIN_S):
-            sys.stdout.buffer.write(READY)
-            sys.stdout.buffer.flush()
+        to_node = await _output()
+        async with serving(counts.watch(door.app()), sockets, shutdown_s=DRAIN_S):
+            to_node.write(READY)
+            reporting = asyncio.create_task(counts.report(to_node))
             await _input_ended()
+            reporting.cancel()
+        await counts.tell(to_node)
+
+
+async def _output() -> asyncio.StreamWriter:
+    """Standard output, to be written to without ever waiting for the node in the middle of serving."""
+    loop = asyncio.get_running_loop()
+    transport, protocol = await loop.connect_write_pipe(asyncio.streams.FlowControlMixin, sys.stdout.buffer)
+    return asyncio.StreamWriter(transport, protocol, None, loop)
 
 
 async def _input_ended() -> None:

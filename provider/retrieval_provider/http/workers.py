@@ -16,7 +16,7 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import trio
 
@@ -25,6 +25,8 @@ from retrieval.errors import ErrorCode, LocalProtocolError
 from retrieval.home import Home
 
 from ..config import ProviderSettings
+from ..operator.metrics import PROCESS_RESTARTS
+from ..operator.tally import Tally
 
 log: Final = logging.getLogger("retrieval.provider.http")
 
@@ -39,6 +41,9 @@ RESTART_MAX_S: Final = 30.0
 """The pause before a worker that fell is started again, and what it doubles to."""
 STEADY_S: Final = 60.0
 """A worker that lived this long had no fault from its birth."""
+LINE_MAX: Final = 256 << 10
+"""Bytes of what a process says at once: it names some dozens of transfers."""
+_READ_SIZE: Final = 64 << 10
 BACKLOG: Final = 1024  # connections that wait while all workers are busy or being replaced
 
 _LISTEN: Final = re.compile(r"/(ip4|ip6)/([0-9A-Fa-f.:]{1,45})/tcp/([0-9]{1,5})(?:/http)?")
@@ -75,16 +80,16 @@ class Assignment:
 
 @asynccontextmanager
 async def open_workers(
-    home: Home, settings: ProviderSettings, *, peer_id: str, libp2p: tuple[str, ...], till: Path | None = None
-) -> AsyncIterator[tuple[str, ...]]:
-    """Serve HTTP while the block runs; gives the URLs at which. Where ``http.listen`` is empty it does nothing.
+    home: Home, settings: ProviderSettings, *, peer_id: str, libp2p: tuple[str, ...], till: Path | None = None, tally: Tally | None = None
+) -> AsyncIterator[HttpDoor]:
+    """Serve HTTP while the block runs. Where ``http.listen`` is empty it does nothing.
 
     ``libp2p`` are the addresses of the market, with the peer id; ``till`` is the socket at which prices are asked, None where all is
-    free. Raises ``LocalProtocolError``: ``usage`` for an address that cannot be
-    listened on, ``internal`` when a worker does not become usable.
+    free; what is counted is added to ``tally``. Raises ``LocalProtocolError``: ``usage`` for an address that cannot be listened on,
+    ``internal`` when a worker does not become usable.
     """
     if not settings.http.listen:
-        yield ()
+        yield HttpDoor(urls=(), workers=())
         return
     with ExitStack() as opened:
         sockets = [opened.enter_context(_listening(text)) for text in settings.http.listen]
@@ -102,7 +107,7 @@ async def open_workers(
             log_form=form,
         )
         async with trio.open_nursery() as nursery:
-            workers = [Worker(assignment) for _ in range(settings.http.workers)]
+            workers = [Worker(MODULE, assignment, tally) for _ in range(settings.http.workers)]
             for worker in workers:
                 nursery.start_soon(worker.run)
             for worker in workers:
@@ -110,24 +115,49 @@ async def open_workers(
             urls = tuple(map(_url_of, sockets))
             log.info("HTTP is served on %s by %d processes", ", ".join(urls), len(workers))
             try:
-                yield urls
+                yield HttpDoor(urls=urls, workers=tuple(workers))
             finally:
                 nursery.cancel_scope.cancel()
 
 
-class Worker:
-    """One process after another, of which one runs at a time."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HttpDoor:
+    """The door, open."""
 
-    def __init__(self, assignment: Assignment) -> None:
+    urls: tuple[str, ...]
+    workers: tuple[Worker, ...]
+
+
+class Told(Protocol):
+    """What a process is told when it starts."""
+
+    @property
+    def sockets(self) -> tuple[int, ...]: ...
+    def encode(self) -> bytes: ...
+
+
+class Worker:
+    """One process after another, of which one runs at a time.
+
+    On its standard output it says that it is usable, and from then on what it counted and what it does, a line of JSON each time.
+    """
+
+    def __init__(self, module: str, assignment: Told, tally: Tally | None = None) -> None:
         self.usable: Final = trio.Event()
         """Set once the first of them answers."""
+        self.lives = False
+        """Whether one runs now and is usable."""
+        self.now: dict[str, Any] = {}
+        """What the one that runs said last."""
+        self._module: Final = module
         self._assignment: Final = assignment
+        self._tally: Final = tally or Tally()
 
     async def run(self) -> None:
         """Keep a process running until cancelled. Raises ``LocalProtocolError(internal)`` when the first does not become usable."""
         await self._live()
         if not self.usable.is_set():
-            raise LocalProtocolError(ErrorCode.INTERNAL, "the HTTP gateway did not start")
+            raise LocalProtocolError(ErrorCode.INTERNAL, f"{self._module} did not start")
         pause_s = RESTART_S
         while True:
             await trio.sleep(pause_s)
@@ -138,43 +168,79 @@ class Worker:
     async def _live(self) -> None:
         """The life of one process."""
         process = await trio.lowlevel.open_process(
-            [sys.executable, "-P", "-m", MODULE],
+            [sys.executable, "-P", "-m", self._module],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             pass_fds=self._assignment.sockets,
         )
+        assert process.stdout is not None
+        output = _Output(process.stdout)
         try:
-            if await self._tell(process):
+            if await self._tell(process, output):
                 self.usable.set()
-                log.error("a process of the HTTP gateway ended with status %d; another takes its place", await process.wait())
+                self.lives = True
+                await self._hear(output)
+                self.lives = False
+                self._tally.count(PROCESS_RESTARTS, self._module.split(".")[1])
+                log.error("%s ended; another process takes its place", self._module)
         finally:
+            self.lives = False
             with trio.CancelScope(shield=True):
-                await _end(process)
+                await self._end(process, output)
+            self.now = {}
 
-    async def _tell(self, process: trio.Process) -> bool:
+    async def _hear(self, output: _Output) -> None:
+        """Take what it says until it ends, or says what cannot be read: strangers speak to it, and it has no claim on the node."""
+        try:
+            while line := await output.line():
+                self.now = json.loads(line)
+                if (counted := self.now.get("counted")) is not None:
+                    self._tally.add(counted)
+        except (ValueError, KeyError, TypeError):
+            log.exception("%s said what cannot be read", self._module)
+
+    async def _tell(self, process: trio.Process, output: _Output) -> bool:
         """Give it its assignment; returns whether it became usable in time."""
         assert process.stdin is not None
-        assert process.stdout is not None
-        heard = b""
         with trio.move_on_after(READY_S), suppress(trio.BrokenResourceError):  # it may be gone before it was told
             await process.stdin.send_all(self._assignment.encode())
-            while not heard.endswith(b"\n") and (part := await process.stdout.receive_some(len(READY))):
-                heard += part
-        return heard == READY
+            return await output.line() == READY
+        return False
+
+    async def _end(self, process: trio.Process, output: _Output) -> None:
+        """Ask it to go by closing its input, hear what it still says, and see that it has gone."""
+        assert process.stdin is not None
+        assert process.stdout is not None
+        await process.stdin.aclose()
+        with trio.move_on_after(END_S):
+            await self._hear(output)
+            await process.wait()
+        if process.returncode is None:
+            log.warning("%s did not go within %g s and was killed", self._module, END_S)
+            process.kill()
+            await process.wait()
+        await process.stdout.aclose()
 
 
-async def _end(process: trio.Process) -> None:
-    """Ask it to go by closing its input, and see that it has gone."""
-    assert process.stdin is not None
-    assert process.stdout is not None
-    await process.stdin.aclose()
-    with trio.move_on_after(END_S):
-        await process.wait()
-    if process.returncode is None:
-        log.warning("a process of the HTTP gateway did not go within %g s and was killed", END_S)
-        process.kill()
-        await process.wait()
-    await process.stdout.aclose()
+class _Output:
+    """What a process says, line by line."""
+
+    def __init__(self, stream: trio.abc.ReceiveStream) -> None:
+        self._stream: Final = stream
+        self._unread = bytearray()
+
+    async def line(self) -> bytes:
+        """The next line with its end; nothing once the process has ended. Raises ``ValueError`` for one above ``LINE_MAX``."""
+        while (end := self._unread.find(b"\n") + 1) == 0:
+            if len(self._unread) > LINE_MAX:
+                raise ValueError(f"a line has more than {LINE_MAX} bytes")
+            part = await self._stream.receive_some(_READ_SIZE)
+            if not part:
+                return b""
+            self._unread += part
+        line = bytes(self._unread[:end])
+        del self._unread[:end]
+        return line
 
 
 @contextmanager
