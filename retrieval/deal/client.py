@@ -99,6 +99,9 @@ class ClientSession:
         self._presented: set[bytes] = set()
         self._n_terms_asked = 0
         self._purchases: dict[DealId, Purchase] = {}
+        self._winding_up: dict[int, DealId] = {}
+        """By the number of the Ping that went with the Pause."""
+        self._next_nonce = 1
         self.last_final_receipt: bytes = NO_RECEIPT
         """Digest of the last receipt of the previous deal with this provider; the next deal's ``prev``."""
 
@@ -240,6 +243,17 @@ class ClientSession:
         event, outcome = (PurchaseEvent.FAILED, Outcome.FAILED) if error else (PurchaseEvent.CANCELLED, Outcome.CANCELLED)
         return step + self._end(purchase, event, outcome, now, code=code, detail=error.detail if error else "")
 
+    def wind_up(self, deal: DealId) -> Step:
+        """Stop a deal without a loss to the provider: it pauses, what it sent before that is verified and paid, and then we ``cancel``.
+
+        A block that was sent and never paid fills the credit line for good, so that a person who looks here and there in a film would soon
+        have none. The Pong comes behind the last block, since a provider sends nothing of a deal after the Pause that it has read.
+        """
+        nonce = self._next_nonce
+        self._next_nonce += 1
+        self._winding_up[nonce] = deal
+        return Step(messages=(Pause(deal_id=deal), Ping(nonce=nonce)))
+
     # messages in
 
     def receive(self, message: Message, now: float) -> Step:
@@ -274,11 +288,17 @@ class ClientSession:
             case Ping():
                 return Step(messages=(Pong(nonce=message.nonce),))
             case Pong():
-                return NOTHING
+                return self._receive_pong(message, now)
             case Hello() | Query() | Accept() | Payment() | Cancel() | Pause() | Resume() | Present() | TermsQuery():
                 raise RemoteProtocolError(ErrorCode.UNEXPECTED_MESSAGE, f"a provider does not send {type(message).__name__} here")
             case _:
                 assert_never(message)
+
+    def _receive_pong(self, pong: Pong, now: float) -> Step:
+        purchase = self._purchases.get(self._winding_up.pop(pong.nonce, DealId(b"")))
+        if purchase is None or purchase.walk.done:  # it has ended, or is about to, by itself
+            return NOTHING
+        return self.cancel(purchase.deal_id, now=now)
 
     def _receive_status(self, status: ChannelStatus) -> Step:
         """An answer to Present. What nobody asked is not told: a provider could fill our memory with it."""
