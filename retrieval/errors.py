@@ -70,6 +70,7 @@ class ErrorCode(IntEnum):
     ADDRESS_TOO_LONG = 117
     BODY_TOO_LARGE = 118
     BODY_ENCODED = 119
+    FORBIDDEN = 120
     # 2xx lookup
     NOT_FOUND = 201
     PATH_NOT_FOUND = 202
@@ -96,6 +97,7 @@ class ErrorCode(IntEnum):
     INVALID_AMOUNT = 307
     INVALID_SIZE = 308
     INVALID_ADDRESS = 309
+    SPENDING_NOT_ALLOWED = 310
     # 4xx payment
     CHANNEL_MISSING = 401
     CHANNEL_UNACCEPTABLE = 402
@@ -227,6 +229,7 @@ REGISTRY: Final[dict[ErrorCode, ErrorRow]] = {
     _C.ADDRESS_TOO_LONG:     ErrorRow("the address of the HTTP request is above the limit", "ask for the CID of a folder further down its path", _CLIENT, _NO, 414, Exit.PEER),
     _C.BODY_TOO_LARGE:       ErrorRow("the HTTP request has a larger body than is taken here", "send none with GET and HEAD, and elsewhere a smaller one", _CLIENT, _NO, 413, Exit.PEER),
     _C.BODY_ENCODED:         ErrorRow("the body of the HTTP request is compressed", "send it as it is: nothing is unpacked here", _CLIENT, _NO, 415, Exit.PEER),
+    _C.FORBIDDEN:            ErrorRow("the token does not allow this", "use a token that has the scope, and is good for the web page, that is named", _CLIENT, _NO, 403, Exit.PEER),
 
     _C.NOT_FOUND:            ErrorRow("the provider does not have this CID", "ask another provider, or have it added", _PROVIDER, _ELSEWHERE, 404, Exit.NOT_FOUND),
     _C.PATH_NOT_FOUND:       ErrorRow("the path does not exist below this CID", "check the path; `get` of the directory shows its names", _CLIENT, _NO, 404, Exit.NOT_FOUND),
@@ -253,6 +256,7 @@ REGISTRY: Final[dict[ErrorCode, ErrorRow]] = {
     _C.INVALID_AMOUNT:       ErrorRow("this is not a usable amount", "write amounts like '0.05 USD' and prices like '0.01 USD/GiB'", _OPERATOR, _NO, 400, Exit.USAGE),
     _C.INVALID_SIZE:         ErrorRow("this is not a usable size", "write sizes like '10 GiB' or '512'", _OPERATOR, _NO, 400, Exit.USAGE),
     _C.INVALID_ADDRESS:      ErrorRow("this is not an EVM address", "write it as 0x and 40 hex digits, as wallets show it", _OPERATOR, _NO, 400, Exit.USAGE),
+    _C.SPENDING_NOT_ALLOWED: ErrorRow("this content has a price, and the request may not spend", "send Authorization: Bearer and a token that may spend; `retrieval-client token new` makes one", _CLIENT, _ELSEWHERE, 402, Exit.BUDGET),
 
     _C.CHANNEL_MISSING:      ErrorRow("there is no payment channel with this provider", "open one with `retrieval-client fund AMOUNT --provider ADDR`", _CLIENT, _NO, 402, Exit.PAYMENT),
     _C.CHANNEL_UNACCEPTABLE: ErrorRow("the payment channel does not meet the provider's terms", "open another with `retrieval-client fund AMOUNT --provider ADDR`", _CLIENT, _NO, 402, Exit.PAYMENT),

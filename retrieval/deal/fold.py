@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final, TypeVar
 
-from retrieval.deal import postings
+from retrieval.deal import allowance, postings
 from retrieval.deal.books import Tables
 from retrieval.deal.records import (
     BODY_OF_KIND,
@@ -14,6 +14,7 @@ from retrieval.deal.records import (
     ClaimRecord,
     DealRecord,
     ExactRecord,
+    HoldRecord,
     HttpChannelRecord,
     HttpSaleRecord,
     LineRecord,
@@ -22,6 +23,7 @@ from retrieval.deal.records import (
     ReceiptRecord,
     SentRecord,
     TabRecord,
+    TokenRecord,
 )
 from retrieval.errors import ErrorCode, LocalProtocolError
 from retrieval.ledger.entry import Entry
@@ -46,6 +48,8 @@ TABLE_OF_BODY: Final[dict[type, str]] = {
     TabRecord: "tabs/1",
     HttpSaleRecord: "http-sales/1",
     ExactRecord: "exact/1",
+    TokenRecord: "tokens/1",
+    HoldRecord: "holds/1",
 }
 OPEN_DEALS: Final = "open-deals/1"
 """Ids of deals without an outcome, so that a start does not read every deal there ever was."""
@@ -62,6 +66,8 @@ def reduce(state: StateView, entry: Entry) -> list[Row]:
         return transfer_rows(state, record.body, limited=postings.LIMITED)
     if record.kind not in BODY_OF_KIND:
         return []
+    if record.kind is RecordKind.HOLD:
+        return allowance.rows(state, TABLE_OF_BODY[HoldRecord], record)
     rows = [Row(table=TABLE_OF_BODY[BODY_OF_KIND[record.kind]], key=record.subject, value=record.body)]
     if record.kind is RecordKind.DEAL:
         rows.append(Row(table=OPEN_DEALS, key=record.subject, value=b"\x01"))

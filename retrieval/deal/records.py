@@ -22,7 +22,12 @@ from retrieval.wire.messages import (
     SignedReceipt,
     VoucherFields,
 )
-from retrieval.wire.shape import blob, flag, nested, text, uint, wire
+from retrieval.wire.shape import blob, flag, many, nested, text, uint, wire
+
+TOKEN_ID_SIZE = 8
+TOKEN_NAME_MAX = 64  # characters
+TOKEN_ORIGINS_MAX = 16
+ORIGIN_MAX = 256  # characters of ``https://host:port``; a host name has at most 253, and one so long none has
 
 _bytes = uint(SIZE_BYTES_MAX)
 _time_ms = uint(1 << 53)
@@ -179,6 +184,43 @@ class ExactRecord:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class TokenRecord:
+    """What lets a program use the client's gateway. Subject: its id, the first bytes of the digest. The token itself is kept nowhere."""
+
+    name: str = wire(1, text(TOKEN_NAME_MAX))
+    digest: bytes = wire(2, blob(32))
+    scopes: int = wire(3, uint(7))
+    cap: int = wire(4, shape.amount)
+    """What it may spend in all."""
+    per_request: int = wire(5, shape.amount)
+    origins: tuple[str, ...] = wire(6, many(text(ORIGIN_MAX), TOKEN_ORIGINS_MAX))
+    """Web pages that it is good for; none where it is good for anybody who has it."""
+    created_ms: int = wire(7, _time_ms)
+    expires_ms: int = wire(8, _time_ms)
+    revoked: bool = wire(9, flag)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HoldRecord:
+    """What one errand of the client's gateway may still cost, and has cost, for the budgets it counts against. Subject: the hold's id.
+
+    Written before anything is signed, with what it may cost at the worst; and at its end, with nothing held.
+    """
+
+    token: bytes = wire(1, blob(TOKEN_ID_SIZE))
+    origin: str = wire(2, text(ORIGIN_MAX))
+    """The web page that asked; empty where none did."""
+    day: int = wire(3, uint(1 << 32))
+    """Since 1970."""
+    held: int = wire(4, shape.amount)
+    spent: int = wire(5, shape.amount)
+    selection_digest: bytes = wire(6, blob(32))
+    before: int = wire(7, shape.amount)
+    """What deals for the same selection, that were open then, had cost before."""
+    opened_ms: int = wire(8, _time_ms)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PriceRecord:
     """What a provider asks. Subject: a root's CID, or ``DEFAULT_PRICE`` for all others."""
 
@@ -201,6 +243,8 @@ Body = (
     | TabRecord
     | HttpSaleRecord
     | ExactRecord
+    | TokenRecord
+    | HoldRecord
 )
 
 KIND_OF_BODY: dict[type[Body], RecordKind] = {
@@ -216,6 +260,8 @@ KIND_OF_BODY: dict[type[Body], RecordKind] = {
     TabRecord: RecordKind.TAB,
     HttpSaleRecord: RecordKind.HTTP_SALE,
     ExactRecord: RecordKind.EXACT,
+    TokenRecord: RecordKind.TOKEN,
+    HoldRecord: RecordKind.HOLD,
 }
 BODY_OF_KIND = {kind: body for body, kind in KIND_OF_BODY.items()}
 

@@ -52,6 +52,8 @@ class RecordKind(IntEnum):
     TAB = 16
     HTTP_SALE = 17
     EXACT = 18
+    TOKEN = 19
+    HOLD = 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

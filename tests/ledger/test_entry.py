@@ -100,6 +100,8 @@ def test_numbers_on_disk_stay_as_they_are() -> None:
         "TAB": 16,
         "HTTP_SALE": 17,
         "EXACT": 18,
+        "TOKEN": 19,
+        "HOLD": 20,
     }
 
 
