@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from retrieval.store.lmdb import LmdbStateStorage
 
 PROGRAM: Final = "retrieval-provider"
-EARNINGS_BY: Final = ("deal", "receipt", "cid", "payer", "day")
+EARNINGS_BY: Final = ("deal", "receipt", "cid", "payer", "day", "hour")
 
 RPC = click.option("--rpc", metavar="URL", help="JSON-RPC of the chain you are paid on, in place of chain.rpc.")
 
@@ -243,18 +243,19 @@ def earnings(console: Console, home: Home, by: str, as_csv: bool) -> None:
     from retrieval.ledger.journal import Journal
 
     from . import screens
-    from .earnings import deal_rows, grouped_rows, payouts, receipt_row
+    from .earnings import Statement, deal_rows, grouped_rows, receipt_row
 
     home.require()
     with closing(_state(home)) as state:
-        found = payouts(Journal(state, fold.reduce))
-        match by:
-            case "deal":
-                rows = deal_rows(found, state)
-            case "receipt":
-                rows = [receipt_row(payout) for payout in found]
-            case _:
-                rows = grouped_rows(found, by)
+        statement = Statement(Journal(state, fold.reduce))
+        receipts = list(statement.read())
+    match by:
+        case "deal":
+            rows = deal_rows(statement)
+        case "receipt":
+            rows = [receipt_row(payout) for payout in receipts]
+        case _:
+            rows = grouped_rows(statement, by)
     if as_csv:
         screens.write_csv(console.stdout, rows)
     else:

@@ -9,7 +9,7 @@ import io
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from retrieval_provider.earnings import Payout, deal_rows, grouped_rows, payouts, receipt_row
+from retrieval_provider.earnings import Payout, Statement, deal_rows, grouped_rows, receipt_row
 from retrieval_provider.screens import write_csv
 from takings import Payer, channel_record, new_payer
 
@@ -82,7 +82,13 @@ class Books:
         self.see(payer, claimed=total if seen is None else seen)
 
     def found(self) -> list[Payout]:
-        return list(payouts(self.journal))
+        return list(Statement(self.journal).read())
+
+    def statement(self) -> Statement:
+        """Read to the end."""
+        statement = Statement(self.journal)
+        assert list(statement.read()) == self.found()
+        return statement
 
 
 ONE, TWO = b"\x01" * 32, b"\x02" * 32
@@ -108,7 +114,7 @@ def test_each_receipt_is_traced_to_the_first_claim_that_took_its_voucher(books: 
         (5, 35, 5, TWO),
         (7, 42, 0, None),
     ]
-    (row,) = deal_rows(books.found(), books.journal.state)
+    (row,) = deal_rows(books.statement())
     assert (row["amount"], row["claimed"], row["voucher_amount"], row["outcome"]) == ("42", "35", "42", "open")
     assert row["transactions"] == [f"0x{ONE.hex()}", f"0x{TWO.hex()}"]
 
@@ -131,9 +137,9 @@ def test_answers_over_http_stand_beside_deals_with_the_claim_that_took_them_or_a
         (7, 7, 7, None),
         (10, 30, 5, None),
     ]
-    rows = deal_rows(books.found(), books.journal.state)
+    rows = deal_rows(books.statement())
     assert [(row["outcome"], row["peer"], row["receipt"], row["bytes"]) for row in rows] == [("done", None, None, 100)] * 3
-    assert [row["amount"] for row in grouped_rows(books.found(), "payer")] == ["30", "7"]
+    assert [row["amount"] for row in grouped_rows(books.statement(), "payer")] == ["30", "7"]
 
 
 def test_a_claim_that_was_mined_unseen_is_claimed_without_a_transaction(books: Books) -> None:
@@ -158,7 +164,7 @@ def test_deals_of_one_channel_share_its_vouchers(books: Books) -> None:
     first, second = books.deal(b"a", payer.channel), books.deal(b"b", payer.channel, b"song")
     for deal, amount in ((first, 1), (second, 2), (first, 3)):
         books.receipt(deal, payer.channel, n_bytes=10, amount=amount)
-    assert [row["amount"] for row in deal_rows(books.found(), books.journal.state)] == ["4", "2"]
+    assert [row["amount"] for row in deal_rows(books.statement())] == ["4", "2"]
 
 
 def test_what_was_free_has_neither_payer_nor_channel(books: Books) -> None:
@@ -166,9 +172,9 @@ def test_what_was_free_has_neither_payer_nor_channel(books: Books) -> None:
     books.receipt(deal, books.client.peer_id, n_bytes=10, amount=0)
     ended = OutcomeRecord(outcome=1, code=0, n_bytes=10, n_blocks=1, amount=0, done=None, detail="", ended_ms=0)
     books.append(deal, ended)
-    (row,) = deal_rows(books.found(), books.journal.state)
+    (row,) = deal_rows(books.statement())
     assert (row["payer"], row["channel"], row["amount"], row["outcome"], row["bytes"]) == (None, None, "0", "done", 10)
-    assert grouped_rows(books.found(), "payer")[0]["payer"] is None
+    assert grouped_rows(books.statement(), "payer")[0]["payer"] is None
 
 
 def test_days_are_those_of_the_receipts_in_utc(books: Books) -> None:
@@ -177,7 +183,7 @@ def test_days_are_those_of_the_receipts_in_utc(books: Books) -> None:
     for now_ms in (2 * DAY_MS - 1, 2 * DAY_MS):
         books.now_ms = now_ms
         books.receipt(deal, payer.channel, n_bytes=1, amount=1)
-    assert [(row["day"], row["amount"]) for row in grouped_rows(books.found(), "day")] == [("1970-01-02", "1"), ("1970-01-03", "1")]
+    assert [(row["day"], row["amount"]) for row in grouped_rows(books.statement(), "day")] == [("1970-01-02", "1"), ("1970-01-03", "1")]
 
 
 @given(
@@ -189,6 +195,7 @@ def test_days_are_those_of_the_receipts_in_utc(books: Books) -> None:
 )
 def test_however_a_statement_is_grouped_its_sums_are_the_vouchers(bought: list[tuple[int, int, int, int]], claims_after: list[int]) -> None:
     books = Books()
+    followed = Statement(books.journal)
     payers = [books.channel() for _ in range(3)]
     deals = {(p, d): books.deal(bytes((p, d)), payers[p].channel, bytes((d,))) for p in range(3) for d in range(4)}
     for n, (p, d, amount, n_bytes) in enumerate(bought):
@@ -196,10 +203,15 @@ def test_however_a_statement_is_grouped_its_sums_are_the_vouchers(bought: list[t
         books.receipt(deals[p, d], payers[p].channel, n_bytes=n_bytes, amount=amount)
         if n in claims_after:
             books.claim(payers[p], books.promised[payers[p].channel], bytes([n + 1]) * 32)
+        if n % 3 == 0:
+            list(followed.read())
+    list(followed.read())
+    at_once = books.statement()
+    assert (followed.deals, followed.sums) == (at_once.deals, at_once.sums), "read bit by bit, it says the same"
     promised = sum(books.promised.values())
     claimed = sum(channel.total_claimed for _, channel in fold.scan(books.journal.state, type(channel_record(payers[0], books.client, 1))))
-    statements = [[receipt_row(payout) for payout in books.found()], deal_rows(books.found(), books.journal.state)]
-    statements += [grouped_rows(books.found(), by) for by in ("cid", "payer", "day")]
+    statements = [[receipt_row(payout) for payout in books.found()], deal_rows(books.statement())]
+    statements += [grouped_rows(books.statement(), by) for by in ("cid", "payer", "day", "hour")]
     for rows in statements:
         assert sum(int(str(row["amount"])) for row in rows) == promised
         assert sum(int(str(row["claimed"])) for row in rows) == claimed
@@ -210,8 +222,22 @@ def test_csv_holds_the_same_rows(books: Books) -> None:
     payer = books.channel()
     books.receipt(books.deal(b"a", payer.channel), payer.channel, n_bytes=1, amount=9)
     books.claim(payer, 9, ONE)
-    rows = deal_rows(books.found(), books.journal.state)
+    rows = deal_rows(books.statement())
     text = io.StringIO()
     write_csv(text, rows)
     (read,) = csv.DictReader(io.StringIO(text.getvalue()))
     assert read == {name: " ".join(value) if isinstance(value, list) else str(value) for name, value in rows[0].items()}
+
+
+def test_old_deals_are_let_go_and_the_sums_stay(books: Books) -> None:
+    payer = books.channel()
+    statement = Statement(books.journal, deals_kept=2)
+    for name in (b"a", b"b", b"c"):
+        books.receipt(books.deal(name, payer.channel), payer.channel, n_bytes=1, amount=5)
+        list(statement.read())
+    books.receipt(b"a".ljust(16, b"\0"), payer.channel, n_bytes=1, amount=5)
+    books.claim(payer, 20, ONE)
+    list(statement.read())
+    assert [deal.last.deal_id[:1] for deal in statement.deals.values()] == [b"b", b"c"]
+    (row,) = grouped_rows(statement, "payer")
+    assert (row["deals"], row["amount"], row["claimed"]) == (3, "20", "20")
