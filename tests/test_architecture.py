@@ -23,7 +23,7 @@ PACKAGES: Final = {
 ROWS: Final = (
     ("retrieval._native",),
     ("retrieval.errors", "retrieval.multibase"),
-    ("retrieval.cid", "retrieval.identity", "retrieval.memory", "retrieval.units"),
+    ("retrieval.buckets", "retrieval.cid", "retrieval.identity", "retrieval.memory", "retrieval.units"),
     ("retrieval.staging", "retrieval.wire"),
     ("retrieval.store",),
     ("retrieval.dag", "retrieval.ledger", "retrieval.payment"),

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final, TypeVar
 
+from retrieval.buckets import Buckets
 from retrieval.errors import ErrorCode, RemoteProtocolError
 from retrieval.units import ceil_div
 
@@ -15,9 +15,8 @@ from .config import Serve
 
 K = TypeVar("K")
 
-BUCKETS_MAX: Final = 10_000
-"""Peers, or prefixes, whose query rate is remembered; the one not seen for longest is forgotten first."""
 BURST_MIN: Final = 10
+"""A peer, a prefix or all may have this many queries at once, and where it is more a tenth of a minute's."""
 RETRY_AFTER_S: Final = 5
 
 
@@ -55,9 +54,9 @@ class QueryRates:
     """Limits queries a minute of one peer, of one address prefix and in all, since a peer id costs nothing to make."""
 
     def __init__(self, limits: Serve) -> None:
-        self._of_peer = _Buckets(limits.queries_per_minute)
-        self._of_prefix = _Buckets(limits.queries_per_minute_prefix)
-        self._of_all = _Buckets(limits.queries_per_minute_total)
+        self._of_peer: Final = _buckets(limits.queries_per_minute)
+        self._of_prefix: Final = _buckets(limits.queries_per_minute_prefix)
+        self._of_all: Final = _buckets(limits.queries_per_minute_total)
 
     def admit(self, peer: bytes, prefix: str | None, now: float) -> None:
         """Count a query. Raises ``RemoteProtocolError(rate_limited)`` saying when to come back."""
@@ -75,30 +74,8 @@ class QueryRates:
             buckets.spend(key, now)
 
 
-class _Buckets:
-    """Token buckets: each allows a burst of a tenth of a minute's queries, and is refilled steadily."""
-
-    def __init__(self, per_minute: int) -> None:
-        self.per_minute: Final = per_minute
-        self._burst: Final = max(BURST_MIN, ceil_div(per_minute, 10))
-        self._spent: Final[dict[bytes | str, tuple[float, float]]] = {}
-        """How much of a bucket was spent at a time; the one touched last stands last."""
-
-    def wait_s(self, key: bytes | str, now: float) -> int:
-        """Whole seconds until this bucket has a query left; 0 when it has one now."""
-        lacking = self._level(key, now) + 1 - self._burst
-        return max(0, math.ceil(lacking * 60 / self.per_minute))
-
-    def spend(self, key: bytes | str, now: float) -> None:
-        level = self._level(key, now)
-        self._spent.pop(key, None)
-        self._spent[key] = (level + 1, now)
-        if len(self._spent) > BUCKETS_MAX:
-            del self._spent[next(iter(self._spent))]
-
-    def _level(self, key: bytes | str, now: float) -> float:
-        spent, since = self._spent.get(key, (0.0, now))
-        return max(0.0, spent - (now - since) * self.per_minute / 60)
+def _buckets(per_minute: int) -> Buckets[bytes | str]:
+    return Buckets(per_minute, max(BURST_MIN, ceil_div(per_minute, 10)))
 
 
 def _too_many(where: str) -> RemoteProtocolError:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 from urllib.parse import quote
 
@@ -26,6 +26,7 @@ from . import pages
 from .ask import Ask
 from .bodies import Piece, block_pieces, car_pieces, file_pieces
 from .conditions import has_it, wanted_bytes
+from .denylist import NOTHING_DENIED, Denylist
 from .formats import Format
 from .media import SNIFFED_BYTES, media_type_by_beginning, media_type_by_name
 
@@ -89,16 +90,20 @@ class _Shape:
     policy: str | None = SANDBOX
     """``Content-Security-Policy``."""
     form: Format | None = None
+    found_through: tuple[Cid, ...] = ()
+    """CIDs that lead to it, besides those of the path."""
 
 
-def answer(store: BlockStore, ask: Ask) -> Answer:
+def answer(store: BlockStore, ask: Ask, denylist: Denylist = NOTHING_DENIED) -> Answer:
     """The answer to a request, with its body still in the store.
 
     Raises ``RetrievalError`` as ``lookup.resolve`` does, and ``not_cached``, ``unsupported_format``, ``inside_document``,
-    ``range_not_satisfiable``.
+    ``range_not_satisfiable``, ``content_gone``, ``content_restricted``.
     """
+    denylist.require_allowed(ask.root, ask.path)
     try:
         reached = reach(store, ask.root, ask.path)
+        denylist.require_all_allowed(reached.path_cids[1:])
         headers = _path_headers(ask, reached)
         shape = _verifiable(store, ask, reached, ask.wish.formats[0])
         if shape is None:
@@ -110,6 +115,7 @@ def answer(store: BlockStore, ask: Ask) -> Answer:
         if error.code is ErrorCode.NOT_FOUND and ask.only_if_held:
             raise RemoteProtocolError(ErrorCode.NOT_CACHED, error.detail) from error
         raise
+    denylist.require_all_allowed(shape.found_through)
     return _conditional(ask, shape, headers | _shape_headers(ask, shape))
 
 
@@ -217,7 +223,7 @@ def _directory(store: BlockStore, ask: Ask, found: Resolved) -> _Shape:
             raise
     else:
         if index.is_bytes:
-            return _file(store, ask, index, f'"{format_cid(found.cid)}"', name=INDEX_NAME)
+            return replace(_file(store, ask, index, f'"{format_cid(found.cid)}"', name=INDEX_NAME), found_through=index.path_cids[1:])
     page = pages.directory_page(store, ask, found.cid)
     return _page(page, f'"DirIndex-{pages.VERSION}_CID-{format_cid(found.cid)}"')
 

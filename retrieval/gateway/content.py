@@ -98,6 +98,8 @@ ERRORS: Final = (
     ErrorCode.DAG_TOO_LARGE,
     ErrorCode.RANGE_NOT_SATISFIABLE,
     ErrorCode.INSIDE_DOCUMENT,
+    ErrorCode.CONTENT_GONE,
+    ErrorCode.CONTENT_RESTRICTED,
     ErrorCode.MALFORMED_BLOCK,
     ErrorCode.STORE_BROKEN,
 )

@@ -7,9 +7,10 @@ from contextlib import ExitStack
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from retrieval_provider.admission import BUCKETS_MAX, QueryRates, SessionLimits
+from retrieval_provider.admission import QueryRates, SessionLimits
 from retrieval_provider.config import Serve
 
+from retrieval.buckets import BUCKETS_MAX
 from retrieval.errors import ErrorCode, RemoteProtocolError
 
 LIMITS = Serve(sessions_max=4, sessions_per_peer_max=2, sessions_per_prefix_max=3)
