@@ -6,10 +6,12 @@ What cannot be read as HTTP is answered like everything else that fails, and tel
 from __future__ import annotations
 
 import asyncio
+import logging
 import socket
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from typing import Final
+from http import HTTPStatus
+from typing import Any, Final
 
 from aiohttp import web
 from aiohttp.http_exceptions import LineTooLong
@@ -17,9 +19,16 @@ from aiohttp.http_exceptions import LineTooLong
 from retrieval.errors import ErrorCode, LocalProtocolError, RemoteProtocolError, RetrievalError
 
 from .ask import ADDRESS_MAX
-from .problems import problem
+from .conditions import OutsideContent
+from .delivery import STALL_S
+from .guests import Guests
+from .openapi import Handler
+from .problems import is_ours_to_mend, problem
+
+log: Final = logging.getLogger("retrieval.gateway")
 
 HEADER_LINE_MAX: Final = 8190  # bytes of one header, as aiohttp and most proxies have it
+assert HEADER_LINE_MAX != ADDRESS_MAX, "by its limit a line that is too long is told apart"
 HEADERS_MAX: Final = 64
 IDLE_S: Final = 30.0
 """How long a connection may go without a request, or take to send one in bits and pieces."""
@@ -62,14 +71,61 @@ COMMON: Final = {
     "Access-Control-Allow-Headers": ", ".join(ALLOWED),
     "Access-Control-Expose-Headers": ", ".join(EXPOSED),
     "Access-Control-Max-Age": str(PREFLIGHT_KEPT_S),
+    "Cross-Origin-Resource-Policy": "cross-origin",
+    "Referrer-Policy": "no-referrer",
     "X-Content-Type-Options": "nosniff",
-    "Server": "retrieval-provider",
+    "Server": "retrieval",
 }
 """Headers of every answer: any web page may have the content, since no client is known here by its cookies or its place."""
 
 
+GUESTS: Final = web.AppKey("guests", Guests)
+CLIENT: Final = web.RequestKey("client", str)
+"""The IP address that asks, also from behind a proxy."""
+
+
 class Connection(web.RequestHandler):
     """One connection of a client."""
+
+    def __init__(self, manager: web.Server, *, guests: Guests | None, **options: Any) -> None:
+        super().__init__(manager, **options)
+        self._guests: Final = guests
+        self._stalled: asyncio.TimerHandle | None = None
+        """Cuts a client that does not take what was written for it."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        super().connection_made(transport)
+        if self._guests is not None:
+            try:
+                self._guests.arrive(self, _address(transport))
+            except RetrievalError as error:
+                transport.write(_plain(error))
+                self.force_close()
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        if self._guests is not None:
+            self._guests.leave(self)
+        self.resume_from_stall()
+        super().connection_lost(exc)
+
+    def send_away(self) -> None:
+        if self.transport is not None:
+            self.transport.abort()
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        if self.transport is not None:
+            self._stalled = asyncio.get_running_loop().call_later(STALL_S, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        self.resume_from_stall()
+
+    def resume_from_stall(self) -> None:
+        if self._stalled is not None:
+            self._stalled.cancel()
+            self._stalled = None
 
     def handle_error(
         self, request: web.BaseRequest, status: int = 500, exc: BaseException | None = None, message: str | None = None
@@ -78,7 +134,7 @@ class Connection(web.RequestHandler):
         if request.writer.output_size > 0:
             raise ConnectionError("an answer has begun")
         if isinstance(exc, LineTooLong):
-            error: RetrievalError = RemoteProtocolError(ErrorCode.REQUEST_TOO_LARGE, f"a line is above {HEADER_LINE_MAX} bytes")
+            error: RetrievalError = _too_long(exc)
         elif status < 500:
             error = RemoteProtocolError(ErrorCode.MALFORMED_REQUEST)
         else:
@@ -88,11 +144,27 @@ class Connection(web.RequestHandler):
         response.force_close()
         return response
 
+    async def finish_response(
+        self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None
+    ) -> tuple[web.StreamResponse, bool]:
+        """Send it. What aiohttp answers by itself, before a request has reached us, becomes a problem."""
+        if isinstance(resp, web.HTTPException):
+            resp = problem_response(_error_of(resp), COMMON)
+            resp.force_close()
+        return await super().finish_response(request, resp, start_time)
+
 
 @asynccontextmanager
-async def serving(app: web.Application, sockets: Sequence[socket.socket], *, shutdown_s: float) -> AsyncIterator[None]:
-    """Serve on listening sockets while the block runs; then answers have ``shutdown_s`` to end."""
+async def serving(
+    app: web.Application, sockets: Sequence[socket.socket], *, shutdown_s: float, guests: Guests | None = None
+) -> AsyncIterator[None]:
+    """Serve on listening sockets while the block runs; then answers have ``shutdown_s`` to end.
+
+    ``guests`` limits who may connect; their requests are counted where the application has ``guard`` among its middlewares.
+    """
     app.on_response_prepare.append(_add_common)
+    if guests is not None:
+        app[GUESTS] = guests
     runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=shutdown_s)
     await runner.setup()
     server, loop = runner.server, asyncio.get_running_loop()
@@ -101,8 +173,9 @@ async def serving(app: web.Application, sockets: Sequence[socket.socket], *, shu
     def connected() -> Connection:
         return Connection(
             server,
+            guests=guests,
             loop=loop,
-            access_log=None,  # type: ignore[arg-type]  # which aiohttp's own runners pass too
+            access_log=None,
             auto_decompress=False,
             keepalive_timeout=IDLE_S,
             lingering_time=0.0,
@@ -120,11 +193,111 @@ async def serving(app: web.Application, sockets: Sequence[socket.socket], *, shu
         await runner.cleanup()
 
 
+@web.middleware
+async def guard(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """What holds for every request, whatever it asks: who may ask, how often, and what it may bring; and every error is a problem.
+
+    The outermost of an application's middlewares, but for those that count.
+    """
+    guests, connection = request.app.get(GUESTS), request.protocol
+    request[CLIENT] = request.remote or ""
+    if guests is None or not isinstance(connection, Connection):
+        return await _answered(request, handler)
+    request[CLIENT] = guests.client(request[CLIENT], request.headers.get("X-Forwarded-For", ""))
+    guests.work(connection)
+    try:
+        await request.writer.drain()  # no further answer for a client that does not take the last one; a stalled one is cut meanwhile
+        return await _answered(request, handler, guests)
+    finally:
+        guests.rest(connection)
+
+
+async def _answered(request: web.Request, handler: Handler, guests: Guests | None = None) -> web.StreamResponse:
+    try:
+        if guests is not None:
+            guests.count_request(request[CLIENT])
+        _check_body(request)
+        if request.method == "OPTIONS":
+            return web.Response(status=204)
+        return await handler(request)
+    except OutsideContent as error:
+        return problem_response(error, {"Content-Range": f"bytes */{error.size_bytes}"})
+    except RetrievalError as error:
+        if is_ours_to_mend(error):
+            log.error("%s could not be served %s: %s", request[CLIENT], request.path, error)
+        response = problem_response(error)
+        if error.code in _ENDS_CONNECTION:
+            response.force_close()
+        return response
+    except web.HTTPException as error:
+        headers = {"Allow": ", ".join(sorted({*error.allowed_methods, "OPTIONS"}))} if isinstance(error, web.HTTPMethodNotAllowed) else {}
+        return problem_response(_error_of(error), headers)
+    except ConnectionError:
+        raise
+    except Exception:
+        log.exception("%s could not be served %s", request[CLIENT], request.path)
+        return problem_response(LocalProtocolError(ErrorCode.INTERNAL))
+
+
+def forgive(request: web.Request) -> None:
+    """A request that is paid for does not count against its client."""
+    guests = request.app.get(GUESTS)
+    if guests is not None:
+        guests.forgive_request(request[CLIENT])
+
+
 def problem_response(error: RetrievalError, further: Mapping[str, str] | None = None) -> web.Response:
     """A failure as HTTP tells it."""
     status, headers, body = problem(error)
     return web.Response(status=status, headers={**headers, **(further or {})}, body=body)
 
 
+def _check_body(request: web.Request) -> None:
+    """Refuse a body where none is taken, and one that would have to be unpacked. Raises ``RemoteProtocolError``."""
+    if request.headers.get("Content-Encoding", _AS_IT_IS).strip().lower() != _AS_IT_IS:
+        raise RemoteProtocolError(ErrorCode.BODY_ENCODED)
+    if request.body_exists and request.method in _BODILESS:
+        raise RemoteProtocolError(ErrorCode.BODY_TOO_LARGE, f"{request.method} brings none")
+
+
+def _error_of(answer: web.HTTPException) -> RetrievalError:
+    """The error of the registry that aiohttp means."""
+    if answer.status >= 500:
+        return LocalProtocolError(ErrorCode.INTERNAL)
+    return RemoteProtocolError(_CODES.get(answer.status, ErrorCode.MALFORMED_REQUEST))
+
+
+def _too_long(error: LineTooLong) -> RetrievalError:
+    _, limit, *_ = error.args
+    if limit == ADDRESS_MAX:
+        return RemoteProtocolError(ErrorCode.ADDRESS_TOO_LONG, f"it is above {ADDRESS_MAX} bytes")
+    return RemoteProtocolError(ErrorCode.REQUEST_TOO_LARGE, f"a header is above {HEADER_LINE_MAX} bytes")
+
+
+def _plain(error: RetrievalError) -> bytes:
+    """A problem as bytes, for a connection that ends before anything was asked."""
+    status, headers, body = problem(error)
+    lines = [f"{name}: {value}" for name, value in {**headers, **COMMON, "Content-Length": len(body), "Connection": "close"}.items()]
+    return "\r\n".join([f"HTTP/1.1 {status} {HTTPStatus(status).phrase}", *lines, "", ""]).encode() + body
+
+
+def _address(transport: asyncio.Transport) -> str:
+    """The IP address at the other end."""
+    peer = transport.get_extra_info("peername")
+    return str(peer[0]) if isinstance(peer, tuple) else ""
+
+
 async def _add_common(request: web.Request, response: web.StreamResponse) -> None:
     response.headers.update(COMMON)
+
+
+_AS_IT_IS: Final = "identity"
+_BODILESS: Final = frozenset(["GET", "HEAD", "OPTIONS", "TRACE", "CONNECT"])
+_ENDS_CONNECTION: Final = frozenset([ErrorCode.BODY_TOO_LARGE, ErrorCode.BODY_ENCODED])
+"""What follows on these may be a body, and is not taken for a request."""
+_CODES: Final = {
+    404: ErrorCode.UNKNOWN_ROUTE,
+    405: ErrorCode.UNSUPPORTED_METHOD,
+    413: ErrorCode.BODY_TOO_LARGE,
+    415: ErrorCode.BODY_ENCODED,
+}
