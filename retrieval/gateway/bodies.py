@@ -18,6 +18,9 @@ from retrieval.store.car import car_head, section_head
 
 Piece = bytes | RawPart
 
+SO_FAR: Final = b""
+"""A piece that holds nothing: what stands before it is worth sending now, since what follows is on its way here."""
+
 SIZES_AT_ONCE: Final = 64
 """Blocks measured in one look at the index."""
 

@@ -8,7 +8,9 @@ from __future__ import annotations
 import re
 from typing import Final
 
+from retrieval.dag.byterange import ByteRange
 from retrieval.errors import ErrorCode, RemoteProtocolError
+from retrieval.units import SIZE_BYTES_MAX
 
 _ETAGS: Final = re.compile(r'(?:W/)?"[\x21\x23-\x7e\x80-\xff]*"')
 _RANGE: Final = re.compile(r"([0-9]{1,19})-([0-9]{1,19})?|-([0-9]{1,19})", re.ASCII)
@@ -34,11 +36,10 @@ def wanted_bytes(range_field: str, if_range: str, etag: str, size_bytes: int) ->
 
     Of several ranges the first is served, as the gateways' specification allows. Raises ``OutsideContent``.
     """
-    if not range_field or (if_range and if_range.strip() != etag):
+    if if_range and if_range.strip() != etag:
         return None
-    unit, _, ranges = range_field.partition("=")
-    form = _RANGE.fullmatch(ranges.partition(",")[0].strip())
-    if unit.strip().lower() != "bytes" or form is None:
+    form = _first_range(range_field)
+    if form is None:
         return None
     if form[3] is not None:
         start, stop = max(0, size_bytes - int(form[3])), size_bytes
@@ -49,3 +50,20 @@ def wanted_bytes(range_field: str, if_range: str, etag: str, size_bytes: int) ->
     if start >= stop:
         raise OutsideContent(size_bytes)
     return start, stop
+
+
+def part_of(range_field: str) -> ByteRange | None:
+    """The same before the size of the content is known, and without a condition; None for all of it."""
+    form = _first_range(range_field)
+    if form is None:
+        return None
+    if form[3] is not None:
+        length = min(int(form[3]), SIZE_BYTES_MAX)
+        return ByteRange(first=-length) if length else ByteRange(first=0, last=0)
+    first, last = min(int(form[1]), SIZE_BYTES_MAX), None if form[2] is None else min(int(form[2]), SIZE_BYTES_MAX)
+    return None if last is not None and last < first else ByteRange(first=first, last=last)
+
+
+def _first_range(range_field: str) -> re.Match[str] | None:
+    unit, _, ranges = range_field.partition("=")
+    return _RANGE.fullmatch(ranges.partition(",")[0].strip()) if unit.strip().lower() == "bytes" else None

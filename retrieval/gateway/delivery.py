@@ -27,7 +27,7 @@ from retrieval.errors import ErrorCode, RemoteProtocolError, RetrievalError
 from retrieval.store.blocks import BlockStore
 
 from .answers import Answer
-from .bodies import Piece
+from .bodies import SO_FAR, Piece
 
 log: Final = logging.getLogger("retrieval.gateway")
 
@@ -113,6 +113,10 @@ class Outflow:
                 self._n_pieces += 1
                 if self._n_pieces > PIECES_MAX:
                     raise RemoteProtocolError(ErrorCode.DAG_TOO_LARGE, f"an answer of more than {PIECES_MAX} pieces")
+                if piece == SO_FAR:
+                    if batch:
+                        break
+                    continue
                 n_bytes += self._measure(piece)
                 batch.append(piece)
         except RetrievalError as error:

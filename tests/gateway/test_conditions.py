@@ -2,7 +2,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from retrieval.gateway.conditions import OutsideContent, has_it, wanted_bytes
+from retrieval.dag.byterange import ByteRange
+from retrieval.gateway.conditions import OutsideContent, has_it, part_of, wanted_bytes
+from retrieval.units import SIZE_BYTES_MAX
 
 ETAG = '"bafy.raw"'
 
@@ -62,3 +64,33 @@ def test_any_range_lies_inside_or_outside(field: str, size: int) -> None:
     except OutsideContent:
         return
     assert part is None or 0 <= part[0] < part[1] <= size
+
+
+@pytest.mark.parametrize(
+    ("field", "part"),
+    [
+        ("", None),
+        ("bytes=0-99", ByteRange(first=0, last=99)),
+        ("bytes=100-", ByteRange(first=100)),
+        ("bytes=-100", ByteRange(first=-100)),
+        ("bytes=-0", ByteRange(first=0, last=0)),
+        ("bytes=5-9,20-30", ByteRange(first=5, last=9)),
+        ("bytes=9-5", None),
+        ("lines=1-2", None),
+        ("bytes=1-2-3", None),
+        ("bytes=9999999999999999999-", ByteRange(first=SIZE_BYTES_MAX)),
+        ("bytes=0-9999999999999999999", ByteRange(first=0, last=SIZE_BYTES_MAX)),
+    ],
+)
+def test_a_part_is_known_before_the_size_is(field: str, part: ByteRange | None) -> None:
+    assert part_of(field) == part
+
+
+@given(st.from_regex(r"bytes=([0-9]{0,5}-[0-9]{0,5})(,[0-9]{1,3}-)?", fullmatch=True), st.integers(1, 1 << 16))
+def test_a_part_has_the_bytes_that_the_range_has_once_the_size_is_known(field: str, size: int) -> None:
+    try:
+        wanted = wanted_bytes(field, "", '"x"', size)
+    except OutsideContent:
+        return
+    part = part_of(field)
+    assert (part.resolve(size) if part is not None else None) == wanted

@@ -18,7 +18,7 @@ from retrieval.cid import RAW, Cid, cid_of, format_cid
 from retrieval.dag.reader import RawPart
 from retrieval.errors import RemoteProtocolError
 from retrieval.gateway import delivery
-from retrieval.gateway.bodies import Piece
+from retrieval.gateway.bodies import SO_FAR, Piece
 from retrieval.gateway.delivery import Outflow, Progress
 from retrieval.store.blocks import MemoryBlockStore
 from retrieval.units import KIB, MIB
@@ -275,3 +275,21 @@ def test_pieces_have_an_end(monkeypatch: pytest.MonkeyPatch) -> None:
     outflow = Outflow(MemoryBlockStore(), iter([b""] * 101), Taker(1), size=0, is_chunked=False)  # type: ignore[arg-type]
     with pytest.raises(RemoteProtocolError, match="100 pieces"):
         outflow.push()
+
+
+def test_what_there_is_leaves_before_the_next_piece_is_asked_for() -> None:
+    """A body whose next block is on its way here must not hold back those that came."""
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        ours.setblocking(False)
+
+        def pieces() -> Iterator[Piece]:
+            yield b"first"
+            yield SO_FAR
+            assert theirs.recv(64) == b"first"
+            yield SO_FAR
+            yield b" second"
+
+        outflow = Outflow(SHOP.store, pieces(), ours, size=12, is_chunked=False)
+        assert outflow.push() is Progress.DONE
+        assert theirs.recv(64) == b" second"
