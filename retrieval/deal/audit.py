@@ -1,27 +1,33 @@
 """Whether a journal keeps its promises: it replays to the live state, and the sums in it agree. For both programs' ``journal check``.
 
 What must hold, always: each deal that ended has one outcome, at the amount of its last receipt, and each that did not is open; per channel
-the amounts of all deals sum to the best voucher, which the channel's authorizer signed, and no more was claimed than it promises; all
-accounts together come to zero. What was charged over HTTP is the sum of its sales, within what the best voucher promises or what was
-received. Where the other party showed that it counts another sum, the journal says so in a transfer of its own
-(``postings.correction``), and the sum is right with it.
+the amounts of all deals, and of what was paid to relays, sum to the best voucher, which the channel's authorizer signed, and no more was
+claimed than it promises; all accounts together come to zero. A relay was paid once for a packet, as one of those that a delivery receipt
+for it proves, and all relays of a packet no more than its fee cap. What was charged over HTTP is the sum of its sales, within what the
+best voucher promises or what was received. Where the other party showed that it counts another sum, the journal says so in a transfer of
+its own (``postings.correction``), and the sum is right with it.
 """
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from dataclasses import dataclass
 from typing import Final
 
 from retrieval.deal import fold, postings
+from retrieval.deal.outlays import check_outlays
 from retrieval.deal.records import (
+    RADIO_ID_SIZE,
+    CarriageRecord,
     ChannelRecord,
     DealRecord,
+    DeliveryRecord,
     ExactRecord,
     HttpChannelRecord,
     HttpSaleRecord,
     LineRecord,
     OutcomeRecord,
+    PacketRecord,
     ReceiptRecord,
     TabRecord,
 )
@@ -55,9 +61,11 @@ def check(storage: StateStorage) -> Audit:
     head = Journal(storage, fold.reduce).check()
     with storage.snapshot() as state:
         n_deals, n_open, owed = _check_deals(state)
+        owed.update(_check_carriages(state))
         owed.update(_corrections(state))
         promised, claimed, n_channels = _check_channels(state, owed)
         charged, taken, n_tabs = _check_tabs(state)
+        spent, withdrawn = check_outlays(state, _corrections(state, HttpChannelRecord))
         _check_accounts(state)
     return Audit(
         n_entries=head.sequence,
@@ -65,8 +73,8 @@ def check(storage: StateStorage) -> Audit:
         n_deals=n_deals,
         n_open=n_open,
         n_channels=n_channels + n_tabs,
-        promised=promised + charged,
-        claimed=claimed + taken,
+        promised=promised + charged + spent,
+        claimed=claimed + taken + withdrawn,
     )
 
 
@@ -91,10 +99,29 @@ def _check_deals(state: StateView) -> tuple[int, int, Counter[bytes]]:
     return n_deals, n_open, owed
 
 
-def _corrections(state: StateSnapshot) -> Counter[bytes]:
+def _check_carriages(state: StateView) -> Counter[bytes]:
+    """What relays were paid, by channel. What we sent ourselves is held against its delivery receipt and its fee cap."""
+    paid, by_packet = Counter[bytes](), defaultdict[bytes, list[tuple[bytes, int]]](list)
+    for subject, carriage in fold.scan(state, CarriageRecord):
+        packet_hash, relay = subject[:-RADIO_ID_SIZE], subject[-RADIO_ID_SIZE:]
+        paid[carriage.channel] += carriage.amount
+        by_packet[packet_hash].append((relay, carriage.amount))
+    for packet_hash, packet in fold.scan(state, PacketRecord):
+        name, carried = f"packet {packet_hash.hex()}", by_packet[packet_hash]
+        relays = [packet.relays[at : at + RADIO_ID_SIZE] for at in range(0, len(packet.relays), RADIO_ID_SIZE)]
+        if packet.delivery and fold.get(state, DeliveryRecord, packet.delivery) is None:
+            raise _broken(f"{name}: its delivery receipt is missing")
+        if any(relay not in relays for relay, _ in carried):
+            raise _broken(f"{name}: a relay was paid that no delivery receipt proves")
+        if sum(amount for _, amount in carried) > packet.fee_cap:
+            raise _broken(f"{name}: its relays were paid more than its fee cap, {packet.fee_cap}")
+    return paid
+
+
+def _corrections(state: StateSnapshot, kind: type[ChannelRecord | HttpChannelRecord] = ChannelRecord) -> Counter[bytes]:
     """By channel: what the other party showed to be promised beyond, or below, what our deals sum to."""
     corrected = Counter[bytes]()
-    accounts = {postings.channel_account(key): key for key, _ in fold.scan(state, ChannelRecord)}
+    accounts = {postings.channel_account(key): key for key, _ in fold.scan(state, kind)}
     for entry in state.entries():
         if entry.record.kind is not RecordKind.TRANSFER:
             continue
@@ -121,7 +148,7 @@ def _check_channels(state: StateView, owed: Counter[bytes]) -> tuple[int, int, i
         if best is not None:
             _check_signature(channel_id, channel, Voucher(channel_id=ChannelId(channel_id), amount=best.amount, signature=best.signature))
         if owed[channel_id] != best_amount:
-            raise _broken(f"{name}: its deals sum to {owed[channel_id]}, and its best voucher promises {best_amount}")
+            raise _broken(f"{name}: its deals and relays sum to {owed[channel_id]}, and its best voucher promises {best_amount}")
         taken = balances.balance(postings.claimed_account(channel_id)).posted
         if taken + balances.balance(postings.earned_account(channel_id)).posted != best_amount:
             raise _broken(f"{name}: its accounts do not hold what its best voucher promises, {best_amount}")

@@ -10,15 +10,20 @@ from retrieval.deal.books import Tables
 from retrieval.deal.records import (
     BODY_OF_KIND,
     Body,
+    CarriageRecord,
     ChannelRecord,
     ClaimRecord,
     DealRecord,
+    DeliveryRecord,
     ExactRecord,
     HoldRecord,
     HttpChannelRecord,
+    HttpCountRecord,
+    HttpPurchaseRecord,
     HttpSaleRecord,
     LineRecord,
     OutcomeRecord,
+    PacketRecord,
     PriceRecord,
     ReceiptRecord,
     SentRecord,
@@ -50,6 +55,11 @@ TABLE_OF_BODY: Final[dict[type, str]] = {
     ExactRecord: "exact/1",
     TokenRecord: "tokens/1",
     HoldRecord: "holds/1",
+    HttpCountRecord: "http-counts/1",
+    HttpPurchaseRecord: "http-purchases/1",
+    PacketRecord: "packets/1",
+    DeliveryRecord: "deliveries/1",
+    CarriageRecord: "carriages/1",
 }
 OPEN_DEALS: Final = "open-deals/1"
 """Ids of deals without an outcome, so that a start does not read every deal there ever was."""

@@ -98,6 +98,19 @@ def reserve(channel_id: bytes, deal_id: bytes, *, ordinal: int, now_ms: int, amo
     )
 
 
+def carried(channel_id: bytes, carriage: bytes, *, amount: int) -> tuple[Record, Record]:
+    """A relay is paid for carrying a packet; ``carriage`` is the packet's hash and the relay's id, so that it is paid once. In two
+    transfers, since a sum that is only posted is a correction."""
+    reserved = Transfer(
+        id=_id(b"carriage", carriage),
+        debit=channel_account(channel_id),
+        credit=earned_account(channel_id),
+        amount=amount,
+        flag=TransferFlag.PENDING,
+    )
+    return transfer_record(reserved), post(reserved, amount=amount)
+
+
 def order_reserved(key: bytes, order_id: bytes, *, amount: int, has_channel: bool) -> Transfer:
     """Set the price of an answer over HTTP aside, on the tab ``key``, until it has ended."""
     debit, credit = (channel_account, earned_account) if has_channel else (prepaid_account, sold_account)

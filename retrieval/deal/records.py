@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 
 from retrieval.ledger.journal import Record, RecordKind
-from retrieval.units import SIZE_BYTES_MAX
+from retrieval.units import KIB, SIZE_BYTES_MAX
 from retrieval.wire import shape
 from retrieval.wire.messages import (
     CHANNEL_CONFIG_SIZE,
@@ -27,7 +27,14 @@ from retrieval.wire.shape import blob, flag, many, nested, text, uint, wire
 TOKEN_ID_SIZE = 8
 TOKEN_NAME_MAX = 64  # characters
 TOKEN_ORIGINS_MAX = 16
+RADIO_ID_SIZE = 8
+DELIVERY_ID_SIZE = 16
+RELAYS_MAX = 8
+RADIO_RECEIPT_SIZE_MAX = 255  # bytes; a radio frame has no more
 ORIGIN_MAX = 256  # characters of ``https://host:port``; a host name has at most 253, and one so long none has
+
+SALE_RECEIPT_BYTES_MAX = 8 * KIB
+"""A receipt out of a header, which clients read up to 8 KiB."""
 
 _bytes = uint(SIZE_BYTES_MAX)
 _time_ms = uint(1 << 53)
@@ -170,6 +177,32 @@ class HttpSaleRecord:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class HttpCountRecord:
+    """What we count on a channel over HTTP (client's journal). Subject: the channel id. Written before a payment leaves."""
+
+    charged: int = wire(1, shape.amount)
+    signed: int = wire(2, shape.amount)
+    """The largest amount that ever left under our signature: what may be claimed at most."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HttpPurchaseRecord:
+    """An answer that we paid for (client's journal). Subject: an id of ours. Written when its head is here, and when its body has ended."""
+
+    channel: bytes = wire(1, blob(32))
+    provider: str = wire(2, text(512))
+    """The gateway's URL."""
+    selection: Selection = wire(3, nested(Selection))
+    n_bytes: int | None = wire(4, _bytes, optional=True)
+    """Of its body, as they came; None while it comes, or where it never came whole."""
+    amount: int = wire(5, shape.amount)
+    """What its head said was charged."""
+    receipt: bytes = wire(6, blob(0, SALE_RECEIPT_BYTES_MAX))
+    """The provider's ``SaleReceipt``; empty where it gave none."""
+    bought_ms: int = wire(7, _time_ms)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ExactRecord:
     """A signed transfer (EIP-3009) that a request came with. Subject: its id, of payer and nonce. Written before it is submitted, with
     ``transaction`` empty, and once it is mined; or where it was only shown, to spend what an earlier one left."""
@@ -221,6 +254,39 @@ class HoldRecord:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PacketRecord:
+    """A radio packet that we sent, and what its relays may ask (``retrieval.radio``). Subject: its hash."""
+
+    packet_id: int = wire(1, uint(0xFFFFFFFF))
+    destination: bytes = wire(2, blob(RADIO_ID_SIZE))
+    fee_cap: int = wire(3, shape.amount)
+    sent_ms: int = wire(4, _time_ms)
+    delivery: bytes = wire(5, blob(0, DELIVERY_ID_SIZE))
+    """The first delivery receipt for it, empty until there is one."""
+    relays: bytes = wire(6, blob(0, RELAYS_MAX * RADIO_ID_SIZE))
+    """Radio ids of the relays on that receipt's trail, in its order, once the token has proven them."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeliveryRecord:
+    """A delivery receipt of the radio, checked. Subject: the first bytes of its digest."""
+
+    signed: bytes = wire(1, blob(0, RADIO_RECEIPT_SIZE_MAX))
+    destination: bytes = wire(2, blob(PEER_ID_SIZE))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CarriageRecord:
+    """What a relay was paid for carrying one packet. Subject: the packet's hash, then the relay's radio id."""
+
+    channel: bytes = wire(1, blob(32))
+    amount: int = wire(2, shape.amount)
+    receipt: bytes = wire(3, blob(0, RADIO_RECEIPT_SIZE_MAX))
+    """The relay's own, signed."""
+    relay: bytes = wire(4, blob(PEER_ID_SIZE))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PriceRecord:
     """What a provider asks. Subject: a root's CID, or ``DEFAULT_PRICE`` for all others."""
 
@@ -245,6 +311,11 @@ Body = (
     | ExactRecord
     | TokenRecord
     | HoldRecord
+    | HttpCountRecord
+    | HttpPurchaseRecord
+    | PacketRecord
+    | DeliveryRecord
+    | CarriageRecord
 )
 
 KIND_OF_BODY: dict[type[Body], RecordKind] = {
@@ -262,6 +333,11 @@ KIND_OF_BODY: dict[type[Body], RecordKind] = {
     ExactRecord: RecordKind.EXACT,
     TokenRecord: RecordKind.TOKEN,
     HoldRecord: RecordKind.HOLD,
+    HttpCountRecord: RecordKind.HTTP_COUNT,
+    HttpPurchaseRecord: RecordKind.HTTP_PURCHASE,
+    PacketRecord: RecordKind.PACKET,
+    DeliveryRecord: RecordKind.DELIVERY,
+    CarriageRecord: RecordKind.CARRIAGE,
 }
 BODY_OF_KIND = {kind: body for body, kind in KIND_OF_BODY.items()}
 

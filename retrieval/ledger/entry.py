@@ -54,6 +54,11 @@ class RecordKind(IntEnum):
     EXACT = 18
     TOKEN = 19
     HOLD = 20
+    HTTP_COUNT = 31
+    HTTP_PURCHASE = 32
+    PACKET = 21
+    DELIVERY = 22
+    CARRIAGE = 23
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

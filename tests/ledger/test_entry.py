@@ -102,6 +102,11 @@ def test_numbers_on_disk_stay_as_they_are() -> None:
         "EXACT": 18,
         "TOKEN": 19,
         "HOLD": 20,
+        "PACKET": 21,
+        "DELIVERY": 22,
+        "CARRIAGE": 23,
+        "HTTP_COUNT": 31,
+        "HTTP_PURCHASE": 32,
     }
 
 

@@ -1,0 +1,304 @@
+"""What an origin owes the relays that carried its packets, and how they are paid.
+
+``RelayAccount`` is the origin's side: messages and ``now`` in, Steps out. A packet with a fee cap is a promise, so it is on disk before it
+leaves. A relay's operator shows the relay's receipts; what they and a delivery receipt both say is paid by a voucher on an ordinary
+channel from the origin to the operator, in one Step: the transfer, the carriage, the line's best voucher, and then the payment leaves.
+Anything may arrive twice: a carriage is paid once, and who asks again gets the voucher that stands.
+
+``take_payment`` is the operator's side of the same: a voucher that is worth what its carriages say is booked as income.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import islice, product
+from typing import Final
+
+from retrieval.deal import postings
+from retrieval.deal.line import CreditLine
+from retrieval.deal.records import DELIVERY_ID_SIZE, CarriageRecord, DeliveryRecord, PacketRecord, record
+from retrieval.deal.spending import SpendingLine
+from retrieval.deal.step import NOTHING, Step
+from retrieval.errors import ErrorCode, LocalProtocolError, RemoteProtocolError
+from retrieval.identity import PeerId, public_key_of
+from retrieval.ledger.journal import Record
+from retrieval.payment.channel import ChannelConfig, ChannelId
+from retrieval.payment.typed_data import Domain
+from retrieval.payment.voucher import Voucher, VoucherSigner, verify_voucher
+from retrieval.radio.advert import Advert
+from retrieval.radio.packet import (
+    EVERYONE,
+    ID_SIZE,
+    TAG_SIZE,
+    Entry,
+    Packet,
+    PacketHash,
+    RadioId,
+    first_token,
+    next_token,
+    radio_id,
+)
+from retrieval.radio.proof import Carried, Delivered, DeliveryReceipt, RelayReceipt, verify_delivery
+from retrieval.wire import shape
+from retrieval.wire.messages import PEER_ID_SIZE, VoucherFields
+from retrieval.wire.shape import blob, many, nested, wire
+
+CLAIM_WITHIN_S: Final = 30 * 86_400
+"""How long after a packet left its relays may come for their fee."""
+PACKETS_MAX: Final = 100_000
+"""Promises that are remembered; at 10 % duty a node sends so many in a month. Beyond it nothing that costs a fee leaves."""
+RECEIPTS_PER_CLAIM_MAX: Final = 32
+IDENTITIES_PER_TAG_MAX: Final = 4
+BUSY_S: Final = 60
+TRAILS_TRIED_MAX: Final = 64
+"""Combinations of nodes with equal tags that are held against a token."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claim:
+    """An operator asks for what its relay earned."""
+
+    relay: bytes = wire(1, blob(PEER_ID_SIZE))
+    channel_id: bytes = wire(2, blob(32))
+    receipts: tuple[bytes, ...] = wire(3, many(blob(0, 255), RECEIPTS_PER_CLAIM_MAX, least=1))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settlement:
+    """The answer: a voucher, and which of the packets claimed it pays for, with those paid before."""
+
+    voucher: VoucherFields | None = wire(1, nested(VoucherFields), optional=True)
+    paid: tuple[bytes, ...] = wire(2, many(blob(16), 6 * RECEIPTS_PER_CLAIM_MAX))
+
+
+@dataclass(slots=True)
+class Tables:
+    """What an account begins with, from the journal's tables."""
+
+    packets: Mapping[bytes, PacketRecord] = field(default_factory=dict)
+    deliveries: Mapping[bytes, DeliveryRecord] = field(default_factory=dict)
+    carriages: Mapping[bytes, CarriageRecord] = field(default_factory=dict)
+
+
+class RelayAccount:
+    """The origin's side, over all relays and channels."""
+
+    def __init__(self, origin: RadioId, trail_key: bytes, signer: VoucherSigner | None, tables: Tables, *, now: float) -> None:
+        self._origin: Final = origin
+        self._trail_key: Final = trail_key
+        self._signer: Final = signer
+        oldest_ms = int((now - CLAIM_WITHIN_S) * 1000)
+        self._packets = {PacketHash(key): row for key, row in tables.packets.items() if row.sent_ms >= oldest_ms}
+        self._hash_of: dict[int, PacketHash] = {row.packet_id: hash_ for hash_, row in self._packets.items()}
+        self._deliveries = {key: DeliveryReceipt.decode(row.signed) for key, row in tables.deliveries.items()}
+        self._carriages: dict[bytes, int] = {key: row.amount for key, row in tables.carriages.items()}
+        self._names: dict[bytes, list[RadioId]] = {}
+        """By tag: relays that were heard of."""
+
+    # what may be owed
+
+    def send(self, packet: Packet, now: float) -> tuple[Packet, Step]:
+        """``packet`` with its first token, and the promise to be on disk before it leaves.
+
+        Raises ``LocalProtocolError(rate_limited)`` when too many promises are remembered.
+        """
+        packet = replace(packet, token=first_token(self._trail_key, packet.hash))
+        if packet.fee_cap == 0:
+            return packet, NOTHING
+        if len(self._packets) >= PACKETS_MAX:
+            self._forget(now)
+        if len(self._packets) >= PACKETS_MAX:
+            raise LocalProtocolError(ErrorCode.RATE_LIMITED, f"fees of {PACKETS_MAX} packets may still be asked for", retry_after_s=86_400)
+        row = PacketRecord(
+            packet_id=packet.packet_id,
+            destination=packet.destination,
+            fee_cap=packet.fee_cap,
+            sent_ms=int(now * 1000),
+            delivery=b"",
+            relays=b"",
+        )
+        self._packets[packet.hash] = row
+        self._hash_of[packet.packet_id] = packet.hash
+        return packet, Step(records=(record(packet.hash, row),))
+
+    def heard(self, relay: RadioId) -> None:
+        """Know a relay by its full id, so that trails it is on can be checked."""
+        names = self._names.setdefault(relay[:TAG_SIZE], [])
+        if relay not in names and len(names) < IDENTITIES_PER_TAG_MAX:
+            names.append(relay)
+
+    def deliver(self, signed: bytes, destination: PeerId) -> Step:
+        """Take a delivery receipt; the first that holds for a packet counts. Raises ``RemoteProtocolError``: ``bad_receipt``,
+        ``bad_signature``."""
+        receipt = DeliveryReceipt.decode(signed)
+        hashes = [self._hash_of.get(one.packet_id) for one in receipt.delivered]
+        if receipt.origin != self._origin or not all(hashes):
+            raise _bad("it is for packets that we did not send, or not lately")
+        known = [hash_ for hash_ in hashes if hash_ is not None]
+        if any(self._packets[hash_].destination not in (receipt.destination, EVERYONE) for hash_ in known):
+            raise _bad("it is of another destination than its packets")
+        verify_delivery(signed, destination, known)
+        if any(sum(entry.fee for entry in receipt.trail) > self._packets[hash_].fee_cap for hash_ in known):
+            raise _bad("its trail asks more than the fee cap")
+        fresh = [(hash_, one) for hash_, one in zip(known, receipt.delivered, strict=True) if not self._packets[hash_].delivery]
+        if not fresh:
+            return NOTHING
+        key = hashlib.sha256(signed).digest()[:DELIVERY_ID_SIZE]
+        self._deliveries[key] = receipt
+        records = [record(key, DeliveryRecord(signed=signed, destination=destination))]
+        for hash_, one in fresh:
+            relays = self._proven(hash_, receipt.trail, one)
+            records.append(self._keep(hash_, replace(self._packets[hash_], delivery=key, relays=b"".join(relays))))
+        return Step(records=tuple(records))
+
+    # paying
+
+    def settle(self, claim: Claim, advert: Advert, line: SpendingLine, now: float) -> tuple[Settlement, Step]:
+        """Pay a relay's operator what its receipts prove.
+
+        ``advert`` is the relay's, checked; ``line`` the channel that the claim names. Raises ``RemoteProtocolError``: ``bad_receipt``,
+        ``bad_signature``, ``channel_unacceptable``; and ``LocalProtocolError``: ``channel_busy`` while deals are paid from the channel,
+        since two payments would then name one voucher, and ``channel_unfunded``. Then nothing has changed.
+        """
+        relay = PeerId(claim.relay)
+        if advert.peer_id != relay or line.channel is None or line.key != claim.channel_id:
+            raise RemoteProtocolError(ErrorCode.CHANNEL_UNACCEPTABLE, "the claim names another relay or channel")
+        if ChannelConfig.from_bytes(line.channel.config).receiver != advert.operator:
+            raise RemoteProtocolError(ErrorCode.CHANNEL_UNACCEPTABLE, "the channel does not pay the operator that the relay advertised")
+        if line.purchases:
+            raise LocalProtocolError(ErrorCode.CHANNEL_BUSY, "deals are being paid from it", retry_after_s=BUSY_S)
+        self.heard(advert.id)
+        due: dict[bytes, CarriageRecord] = {}
+        paid: dict[bytes, None] = {}
+        proven: dict[PacketHash, PacketRecord] = {}
+        for signed in claim.receipts:
+            receipt = RelayReceipt.read(signed, relay)
+            if receipt.origin != self._origin:
+                raise _bad("it is for another origin's packets")
+            for carried in receipt.carried:
+                row = self._owed(carried, receipt.relay)
+                if row is None:
+                    continue
+                paid[carried.packet] = None
+                if row != self._packets[carried.packet]:
+                    proven[carried.packet] = row
+                subject = carried.packet + receipt.relay
+                if subject not in self._carriages:
+                    due.setdefault(subject, CarriageRecord(channel=line.key, amount=carried.fee, receipt=signed, relay=relay))
+        payment = self._pay(line, due)
+        kept = tuple(self._keep(hash_, row) for hash_, row in proven.items())
+        return Settlement(voucher=line.best, paid=tuple(paid)), Step(records=kept) + payment
+
+    def _owed(self, carried: Carried, relay: RadioId) -> PacketRecord | None:
+        """The packet with its proven relays, or None while the delivery is not proven. Raises ``bad_receipt`` at a contradiction."""
+        row = self._packets.get(carried.packet)
+        if row is None or not row.delivery:
+            return None
+        receipt = self._deliveries[row.delivery]
+        one = next(one for one in receipt.delivered if one.packet_id == row.packet_id)
+        relays = row.relays or b"".join(self._proven(carried.packet, receipt.trail, one))
+        if not relays:
+            return None
+        at = carried.hop
+        if at >= len(receipt.trail) or relays[at * ID_SIZE : (at + 1) * ID_SIZE] != relay:
+            raise _bad("the delivery receipt does not have the relay at that hop")
+        if receipt.trail[at].fee_code != carried.fee_code:
+            raise _bad("the delivery receipt has another fee")
+        return replace(row, relays=relays)
+
+    def _pay(self, line: SpendingLine, due: Mapping[bytes, CarriageRecord]) -> Step:
+        amount = sum(carriage.amount for carriage in due.values())
+        if not due:
+            return NOTHING
+        if line.credit < amount:
+            raise LocalProtocolError(ErrorCode.CHANNEL_UNFUNDED, f"{line.credit} is free, relays are owed {amount}")
+        records = []
+        for subject, carriage in due.items():
+            self._carriages[subject] = carriage.amount
+            records.append(record(subject, carriage))
+            if carriage.amount:
+                records += postings.carried(line.key, subject, amount=carriage.amount)
+        if amount:
+            assert self._signer is not None, "a channel has an authorizer"
+            voucher = self._signer.sign(ChannelId(line.key), line.best_amount + amount)
+            line.best = VoucherFields(channel_id=line.key, amount=voucher.amount, signature=voucher.signature)
+        return Step(records=(*records, line.to_record()))
+
+    # trails
+
+    def _proven(self, hash_: PacketHash, trail: Sequence[Entry], one: Delivered) -> tuple[RadioId, ...]:
+        """The relays of a trail that its token proves, by full id; none when one was never heard of, or the trail was rewritten."""
+        candidates = [self._names.get(entry.tag, []) for entry in trail]
+        start = first_token(self._trail_key, hash_)
+        for relays in islice(product(*candidates), TRAILS_TRIED_MAX):
+            token = start
+            for relay, entry in zip(relays, trail, strict=True):
+                token = next_token(token, hash_, relay, entry.fee_code)
+            if token == one.token:
+                return relays
+        return ()
+
+    def _keep(self, hash_: PacketHash, row: PacketRecord) -> Record:
+        self._packets[hash_] = row
+        return record(hash_, row)
+
+    def _forget(self, now: float) -> None:
+        oldest_ms = int((now - CLAIM_WITHIN_S) * 1000)
+        self._packets = {hash_: row for hash_, row in self._packets.items() if row.sent_ms >= oldest_ms}
+        self._hash_of = {row.packet_id: hash_ for hash_, row in self._packets.items()}
+
+
+def take_payment(
+    line: CreditLine, settlement: Settlement, relay: PeerId, receipts: Iterable[bytes], booked: Mapping[bytes, int], domain: Domain
+) -> Step:
+    """Book a settlement on the operator's side. ``receipts`` are those of the claim, ``booked`` the carriages that were booked before.
+
+    The voucher must be worth the best one and the fees of what it says is paid and was not booked yet. Raises ``RemoteProtocolError``:
+    ``bad_voucher``, ``stale_voucher``, ``payment_mismatch``, ``voucher_over_deposit``; then nothing has changed.
+    """
+    carriages: dict[bytes, CarriageRecord] = {}
+    for signed in receipts:
+        receipt = RelayReceipt.read(signed, relay)
+        for carried in receipt.carried:
+            subject = carried.packet + radio_id(public_key_of(relay))
+            if carried.packet in settlement.paid and subject not in booked:
+                carriages.setdefault(subject, CarriageRecord(channel=line.key, amount=carried.fee, receipt=signed, relay=relay))
+    amount = sum(carriage.amount for carriage in carriages.values())
+    if amount:
+        _check_voucher(line, settlement.voucher, line.best_amount + amount, domain)
+        line.best = settlement.voucher
+    records: list[Record] = []
+    for subject, carriage in carriages.items():
+        records.append(record(subject, carriage))
+        if carriage.amount:
+            records += postings.carried(line.key, subject, amount=carriage.amount)
+    return Step(records=(*records, line.to_record()) if records else ())
+
+
+def _check_voucher(line: CreditLine, voucher: VoucherFields | None, amount: int, domain: Domain) -> None:
+    if voucher is None or line.channel is None or voucher.channel_id != line.key:
+        raise RemoteProtocolError(ErrorCode.BAD_VOUCHER, "it is missing, or of another channel")
+    authorizer = ChannelConfig.from_bytes(line.channel.config).payer_authorizer
+    verify_voucher(Voucher(channel_id=ChannelId(line.key), amount=voucher.amount, signature=voucher.signature), authorizer, domain)
+    if voucher.amount < line.best_amount:
+        raise RemoteProtocolError(ErrorCode.STALE_VOUCHER, f"{voucher.amount} is below {line.best_amount}")
+    if voucher.amount != amount:
+        raise RemoteProtocolError(ErrorCode.PAYMENT_MISMATCH, f"the carriages come to {amount}, the voucher says {voucher.amount}")
+    if voucher.amount > line.channel.balance:
+        raise RemoteProtocolError(ErrorCode.VOUCHER_OVER_DEPOSIT, f"{voucher.amount} of {line.channel.balance}")
+
+
+def encode_claim(claim: Claim) -> bytes:
+    """The bytes of a claim."""
+    return shape.encode(claim)
+
+
+def decode_claim(data: bytes) -> Claim:
+    """Read foreign bytes. Raises ``RemoteProtocolError(malformed_message)``."""
+    return shape.decode(Claim, data)
+
+
+def _bad(why: str) -> RemoteProtocolError:
+    return RemoteProtocolError(ErrorCode.BAD_RECEIPT, f"the radio receipt cannot be taken: {why}")

@@ -1,0 +1,246 @@
+"""A relay is paid once, against its own receipt and the destination's, and never against one of them or a trail that was rewritten."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from radio_relays import Parties, Relay, deliver
+
+from retrieval.deal import fold
+from retrieval.deal.audit import check
+from retrieval.deal.records import CarriageRecord, PacketRecord, record
+from retrieval.errors import ErrorCode, LocalProtocolError, RemoteProtocolError, RetrievalError
+from retrieval.identity import PeerKey
+from retrieval.radio.account import Claim, Settlement, decode_claim, encode_claim
+from retrieval.radio.codes import code16_up
+from retrieval.radio.packet import Entry, Packet
+
+
+def claim_of(parties: Parties, relay: Relay, receipts: tuple[bytes, ...] | None = None) -> Claim:
+    return Claim(
+        relay=relay.key.peer_id,
+        channel_id=parties.pair.channel_id,
+        receipts=relay.receipts() if receipts is None else receipts,
+    )
+
+
+def settle(parties: Parties, relay: Relay, receipts: tuple[bytes, ...] | None = None) -> Settlement:
+    claim = decode_claim(encode_claim(claim_of(parties, relay, receipts)))
+    settlement, step = parties.account.settle(claim, relay.advert(), parties.line, parties.now)
+    parties.origin.commit(step, parties.now)
+    parties.take_payment(settlement, relay, claim.receipts)
+    return settlement
+
+
+def refusal(parties: Parties, relay: Relay, receipts: tuple[bytes, ...] | None = None) -> ErrorCode:
+    before = parties.line.best_amount
+    with pytest.raises(RetrievalError) as refused:
+        settle(parties, relay, receipts)
+    assert parties.line.best_amount == before
+    return refused.value.code
+
+
+def carriages(parties: Parties) -> dict[bytes, int]:
+    return {key: row.amount for key, row in fold.scan(parties.origin.storage, CarriageRecord)}
+
+
+def promised(parties: Parties) -> tuple[int, int]:
+    """By the journals of both, each checked."""
+    return check(parties.origin.storage).promised, check(parties.pair.provider.storage).promised
+
+
+@pytest.fixture
+def parties() -> Parties:
+    return Parties()
+
+
+@pytest.fixture
+def arrived(parties: Parties) -> Packet:
+    """A packet that came over three relays."""
+    return parties.carry(parties.send())
+
+
+def test_every_relay_on_the_trail_is_paid_its_fee(parties: Parties, arrived: Packet) -> None:
+    parties.take_delivery(deliver(arrived, parties.destination))
+    for relay in parties.relays:
+        assert settle(parties, relay).paid == (arrived.hash,)
+    assert parties.line.best_amount == 11 + 12 + 13
+    assert promised(parties) == (36, 36)
+
+
+def test_a_relay_that_asks_again_gets_the_same_voucher(parties: Parties, arrived: Packet) -> None:
+    parties.take_delivery(deliver(arrived, parties.destination))
+    first = settle(parties, parties.relays[0])
+    parties.restart_origin()
+    parties.restart_operator()
+    assert settle(parties, parties.relays[0]) == first
+    assert promised(parties) == (11, 11)
+
+
+def test_a_payment_that_was_lost_on_its_way_is_booked_when_asked_for_again(parties: Parties, arrived: Packet) -> None:
+    parties.take_delivery(deliver(arrived, parties.destination))
+    claim = claim_of(parties, parties.relays[0])
+    _, step = parties.account.settle(claim, parties.relays[0].advert(), parties.line, parties.now)
+    parties.origin.commit(step, parties.now)
+    settle(parties, parties.relays[0], claim.receipts)
+    assert promised(parties) == (11, 11)
+
+
+def test_without_a_delivery_receipt_nobody_is_paid(parties: Parties, arrived: Packet) -> None:
+    assert settle(parties, parties.relays[0]).paid == ()
+    assert promised(parties) == (0, 0)
+
+
+def test_a_relay_whose_entry_was_replaced_takes_nobody_elses_fee(parties: Parties) -> None:
+    first, second, thief = parties.relays
+    packet = first.carry(parties.send())
+    own = Entry(tag=thief.id[:4], fee_code=packet.trail[0].fee_code)
+    forged = thief.carry(replace(packet, trail=(own,)))
+    parties.take_delivery(deliver(forged, parties.destination))
+    for relay in (first, second, thief):
+        assert settle(parties, relay, (relay.receipt(packet, 0),)).paid == ()
+    assert promised(parties) == (0, 0)
+
+
+def test_a_destination_that_signs_for_another_trail_has_nobody_paid(parties: Parties, arrived: Packet) -> None:
+    entries = (arrived.trail[0], replace(arrived.trail[1], fee_code=code16_up(40)), arrived.trail[2])
+    parties.take_delivery(deliver(arrived, parties.destination, entries))
+    assert settle(parties, parties.relays[1]).paid == ()
+
+
+def test_a_trail_above_the_cap_is_not_taken(parties: Parties, arrived: Packet) -> None:
+    entries = (*arrived.trail[:2], replace(arrived.trail[2], fee_code=code16_up(101)))
+    with pytest.raises(RemoteProtocolError, match="fee cap"):
+        parties.take_delivery(deliver(arrived, parties.destination, entries))
+
+
+def test_a_stranger_delivers_nothing(parties: Parties, arrived: Packet) -> None:
+    with pytest.raises(RemoteProtocolError, match="another destination"):
+        parties.account.deliver(deliver(arrived, PeerKey.from_seed(bytes(32))), PeerKey.from_seed(bytes(32)).peer_id)
+
+
+def test_a_receipt_at_another_hop_or_for_another_fee_is_refused(parties: Parties, arrived: Packet) -> None:
+    parties.take_delivery(deliver(arrived, parties.destination))
+    relay = parties.relays[1]
+    assert refusal(parties, relay, (relay.receipt(arrived, 0),)) is ErrorCode.BAD_RECEIPT
+    relay.fee = 99
+    assert refusal(parties, relay) is ErrorCode.BAD_RECEIPT
+
+
+def test_a_relay_is_paid_on_its_operators_channel_only(parties: Parties, arrived: Packet) -> None:
+    parties.take_delivery(deliver(arrived, parties.destination))
+    parties.relays[0].operator = bytes(19) + b"\x01"
+    assert refusal(parties, parties.relays[0]) is ErrorCode.CHANNEL_UNACCEPTABLE
+
+
+def test_a_relay_that_was_never_heard_of_is_paid_once_its_neighbours_are_known(parties: Parties, arrived: Packet) -> None:
+    known = parties.relays
+    parties.relays = []
+    parties.restart_origin()
+    parties.take_delivery(deliver(arrived, parties.destination))
+    assert settle(parties, known[0]).paid == ()
+    for relay in known:
+        parties.account.heard(relay.id)
+    assert settle(parties, known[0]).paid == (arrived.hash,)
+    assert promised(parties) == (11, 11)
+
+
+def test_a_tag_that_was_ground_to_be_anothers_is_seen_through(parties: Parties, arrived: Packet) -> None:
+    twin = type(arrived.origin)(parties.relays[0].id[:4] + b"twin")
+    parties.account.heard(twin)
+    parties.take_delivery(deliver(arrived, parties.destination))
+    assert settle(parties, parties.relays[0]).paid == (arrived.hash,)
+
+
+def test_what_the_deposit_does_not_cover_is_not_promised() -> None:
+    poor = Parties(deposit=20)
+    packets = [poor.carry(poor.send()) for _ in range(2)]
+    for packet in packets:
+        poor.take_delivery(deliver(packet, poor.destination))
+    assert refusal(poor, poor.relays[0]) is ErrorCode.CHANNEL_UNFUNDED
+    assert settle(poor, poor.relays[0], (poor.relays[0].receipts()[0],)).paid == (packets[0].hash,)
+    assert promised(poor) == (11, 11)
+
+
+def test_a_payment_of_another_sum_is_not_booked(parties: Parties, arrived: Packet) -> None:
+    parties.take_delivery(deliver(arrived, parties.destination))
+    relay = parties.relays[0]
+    settlement, step = parties.account.settle(claim_of(parties, relay), relay.advert(), parties.line, parties.now)
+    parties.origin.commit(step, parties.now)
+    with pytest.raises(RemoteProtocolError) as refused:
+        parties.take_payment(replace(settlement, voucher=None), relay, relay.receipts())
+    assert refused.value.code is ErrorCode.BAD_VOUCHER
+    other = parties.origin.signer.sign(parties.pair.channel_id, 12)
+    wrong = replace(settlement.voucher, amount=12, signature=other.signature)
+    with pytest.raises(RemoteProtocolError) as refused:
+        parties.take_payment(replace(settlement, voucher=wrong), relay, relay.receipts())
+    assert refused.value.code is ErrorCode.PAYMENT_MISMATCH
+
+
+@pytest.mark.parametrize(
+    ("change", "complaint"),
+    [
+        (lambda row: replace(row, relays=b""), "no delivery receipt proves"),
+        (lambda row: replace(row, fee_cap=10), "more than its fee cap"),
+        (lambda row: replace(row, delivery=bytes(16)), "its delivery receipt is missing"),
+    ],
+)
+def test_journal_check_names_a_payment_that_nothing_proves(parties: Parties, arrived: Packet, change, complaint: str) -> None:
+    parties.take_delivery(deliver(arrived, parties.destination))
+    settle(parties, parties.relays[0])
+    row = fold.get(parties.origin.storage, PacketRecord, arrived.hash)
+    assert row is not None
+    parties.origin.journal.append([record(arrived.hash, change(row))], 0)
+    with pytest.raises(LocalProtocolError, match=complaint):
+        check(parties.origin.storage)
+
+
+class Carrying(RuleBasedStateMachine):
+    """Packets, receipts, claims and restarts in any order, each any number of times."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.parties = Parties(deposit=400)
+        self.arrived: list[Packet] = []
+        self.delivered: set[bytes] = set()
+
+    @rule(cap=st.integers(36, 60))
+    def send(self, cap: int) -> None:
+        self.arrived.append(self.parties.carry(self.parties.send(cap=cap)))
+
+    @precondition(lambda self: self.arrived)
+    @rule(data=st.data())
+    def deliver(self, data: st.DataObject) -> None:
+        packet = data.draw(st.sampled_from(self.arrived))
+        self.parties.take_delivery(deliver(packet, self.parties.destination))
+        self.delivered.add(packet.hash)
+
+    @precondition(lambda self: self.arrived)
+    @rule(number=st.integers(0, 2), newest=st.integers(1, 6))
+    def claim(self, number: int, newest: int) -> None:
+        relay = self.parties.relays[number]
+        try:
+            settle(self.parties, relay, relay.receipts()[-newest:])
+        except LocalProtocolError as error:
+            if error.code is not ErrorCode.CHANNEL_UNFUNDED:
+                raise
+
+    @rule()
+    def restart(self) -> None:
+        self.parties.restart_origin()
+        self.parties.restart_operator()
+
+    @invariant()
+    def nobody_is_paid_twice_or_unproven(self) -> None:
+        paid = carriages(self.parties)
+        assert {key[:16] for key in paid} <= self.delivered
+        assert self.parties.line.best_amount == sum(paid.values()) <= 400
+        assert promised(self.parties) == (sum(paid.values()),) * 2
+
+
+Carrying.TestCase.settings = settings(max_examples=25, stateful_step_count=20, deadline=None)
+test_any_order_pays_each_carriage_once = Carrying.TestCase
