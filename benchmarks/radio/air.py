@@ -11,7 +11,7 @@ A radio that sends hears nothing. There is no fading, no frequency error and no 
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Final, Protocol
@@ -19,8 +19,9 @@ from typing import Final, Protocol
 from benchmarks.radio.duty import Auditor
 from benchmarks.radio.journal import Journal
 from benchmarks.radio.links import Links
-from benchmarks.radio.lora import CAPTURE_QDB, HEADER_SYMBOLS, LOCK_SYMBOLS, QDB, SYNC_QUARTERS, Channel, Framing, airtime_us
+from benchmarks.radio.lora import CAPTURE_QDB, HEADER_SYMBOLS, LOCK_SYMBOLS, QDB, SYNC_QUARTERS, Channel
 from benchmarks.radio.timeline import Timeline
+from retrieval.radio.airtime import Modulation, airtime_us
 
 PER_10_000: Final = 10_000
 
@@ -44,7 +45,7 @@ class Transmission:
     number: int
     sender: str
     channel: Channel
-    framing: Framing
+    modulation: Modulation
     payload: bytes
     power_qdb: int
     """Quarters of a dBm, radiated."""
@@ -54,7 +55,7 @@ class Transmission:
     @property
     def preamble_end_us(self) -> int:
         """When the header begins: preamble and sync symbols are over."""
-        return self.start_us + (4 * self.framing.preamble_symbols + SYNC_QUARTERS) * self.channel.symbol_us // 4
+        return self.start_us + (4 * self.modulation.preamble + SYNC_QUARTERS) * self.channel.symbol_us // 4
 
     @property
     def header_end_us(self) -> int:
@@ -63,7 +64,7 @@ class Transmission:
     @property
     def last_lock_us(self) -> int:
         """Who begins to listen later than this misses too much of the preamble."""
-        return self.start_us + max(0, self.framing.preamble_symbols - LOCK_SYMBOLS) * self.channel.symbol_us
+        return self.start_us + max(0, self.modulation.preamble - LOCK_SYMBOLS) * self.channel.symbol_us
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -137,11 +138,11 @@ class Station:
             self._air.cut(self._sending)
             self._sending = None
 
-    def send(self, payload: bytes, channel: Channel, framing: Framing, power_qdb: int) -> Transmission:
+    def send(self, payload: bytes, channel: Channel, modulation: Modulation, power_qdb: int) -> Transmission:
         """Begin to send; ``frame_sent`` is told when it is over."""
         assert self._sending is None
         self._turn_away()
-        self._sending = self._air.send(self, payload, channel, framing, power_qdb)
+        self._sending = self._air.send(self, payload, channel, modulation, power_qdb)
         return self._sending
 
     def senses(self, channel: Channel) -> bool:
@@ -249,6 +250,8 @@ class Air:
         self.journal: Final = journal
         self.auditor: Final = auditor
         self.stations: Final[dict[str, Station]] = {}
+        self.on_sent: Callable[[Transmission], None] = lambda sent: None
+        """Called with every frame as it leaves."""
         self._hearers: Final[dict[str, list[tuple[Station, int]]]] = {}
         self._links: Final = links
         self._losses: Final = losses_per_10_000
@@ -264,18 +267,18 @@ class Air:
         made = self.stations[name] = Station(self, name)
         return made
 
-    def send(self, sender: Station, payload: bytes, channel: Channel, framing: Framing, power_qdb: int) -> Transmission:
+    def send(self, sender: Station, payload: bytes, channel: Channel, modulation: Modulation, power_qdb: int) -> Transmission:
         self._n_sent += 1
         start_us = self.timeline.now_us
         sent = Transmission(
             number=self._n_sent,
             sender=sender.name,
             channel=channel,
-            framing=framing,
+            modulation=modulation,
             payload=payload,
             power_qdb=power_qdb,
             start_us=start_us,
-            end_us=start_us + airtime_us(channel, framing, len(payload)),
+            end_us=start_us + airtime_us(len(payload), modulation),
         )
         length_us = sent.end_us - start_us
         sender.tally.n_sent += 1
@@ -290,6 +293,7 @@ class Air:
             end_us=sent.end_us,
         )
         self.journal.write(sender.name, "sends", f"#{sent.number} {channel} {power_qdb // QDB} dBm {length_us} us {payload.hex()}")
+        self.on_sent(sent)
         least_qdb = channel.floor_qdb - CAPTURE_QDB  # weaker ones are neither heard nor spoil what is
         reached = [(hearer, power_qdb - loss_qdb) for hearer, loss_qdb in self._around(sender.name) if power_qdb - loss_qdb > least_qdb]
         self._flying[sent] = [hearer for hearer, _ in reached]

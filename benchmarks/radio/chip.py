@@ -17,7 +17,7 @@ from typing import Final
 
 from benchmarks.radio.air import Reception, Station, Transmission
 from benchmarks.radio.chip_settings import SETTERS, Setter, Settings
-from benchmarks.radio.lora import LOCK_SYMBOLS, low_data_rate
+from benchmarks.radio.lora import LOCK_SYMBOLS
 from benchmarks.radio.timeline import Appointment, Timeline
 
 BUFFER_SIZE: Final = 256
@@ -230,7 +230,7 @@ class Sx1262:
         if settings.length == 0:
             self.punish("was told to send nothing")
         payload = bytes(self.buffer[(settings.tx_base + number) % BUFFER_SIZE] for number in range(settings.length))
-        sent = self._station.send(payload, channel, settings.framing(), settings.power_qdb)
+        sent = self._station.send(payload, channel, settings.modulation(), settings.power_qdb)
         length_us = timeout * TIMER_US[0] // TIMER_US[1]
         if timeout and length_us < sent.end_us - sent.start_us:
             self._timer = self._timeline.after(length_us, self._send_timeout)
@@ -375,7 +375,7 @@ class Sx1262:
         for lacking in settings.lacking(needs_power=needs_power):
             self.punish(f"was started without {lacking}")
         channel = settings.channel(self.sync_word)
-        if settings.is_low_data_rate != low_data_rate(channel):
+        if settings.is_low_data_rate != settings.modulation().low_data_rate:
             self.punish(f"was started with the low data rate optimisation {'on' if settings.is_low_data_rate else 'off'} at {channel}")
         if bool(self.registers[IQ_POLARITY] & 4) == channel.is_inverted:
             self.punish("was started with the wrong IQ polarity in 0736 (data sheet 15.4)")

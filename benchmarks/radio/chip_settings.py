@@ -9,7 +9,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Final
 
-from benchmarks.radio.lora import BANDWIDTHS_HZ, QDB, SPREADING_MAX, SPREADING_MIN, Channel, Framing
+from benchmarks.radio.lora import QDB, Channel
+from retrieval.radio.airtime import BANDWIDTHS_HZ, CODING_RATES, PREAMBLE_MIN, SPREADING_FACTORS, Modulation
 
 CRYSTAL_HZ: Final = 32_000_000
 FREQUENCY_SHIFT: Final = 25
@@ -67,7 +68,7 @@ class Settings:
             made = self._channel = Channel(
                 frequency_hz=self.frequency_hz,
                 bandwidth_hz=self.bandwidth_hz or BANDWIDTHS_HZ[-1],
-                spreading=self.spreading or SPREADING_MIN,
+                spreading=self.spreading or SPREADING_FACTORS[0],
                 sync_word=sync_word,
                 is_inverted=self.is_inverted,
             )
@@ -77,8 +78,14 @@ class Settings:
         """Something about the channel has changed."""
         self._channel = None
 
-    def framing(self) -> Framing:
-        return Framing(coding_rate=self.coding_rate, preamble_symbols=self.preamble_symbols, has_crc=self.has_crc)
+    def modulation(self) -> Modulation:
+        return Modulation(
+            spreading_factor=self.spreading or SPREADING_FACTORS[0],
+            bandwidth_hz=self.bandwidth_hz or BANDWIDTHS_HZ[-1],
+            coding_rate=self.coding_rate or CODING_RATES[0],
+            preamble=max(self.preamble_symbols, PREAMBLE_MIN),
+            crc=self.has_crc,
+        )
 
     @property
     def power_qdb(self) -> int:
@@ -189,7 +196,7 @@ def _modulation(settings: Settings, arguments: bytes) -> str | None:
     spreading, bandwidth, coding, low_rate = arguments
     if settings.packet_type is None:
         return "modulation parameters before the packet type"
-    if not SPREADING_MIN <= spreading <= SPREADING_MAX or bandwidth not in BANDWIDTH_CODES or coding not in range(1, 5) or low_rate > 1:
+    if spreading not in SPREADING_FACTORS or bandwidth not in BANDWIDTH_CODES or coding + 4 not in CODING_RATES or low_rate > 1:
         return f"modulation parameters {arguments.hex()}"
     settings.spreading, settings.bandwidth_hz = spreading, BANDWIDTH_CODES[bandwidth]
     settings.coding_rate, settings.is_low_data_rate = coding + 4, low_rate == 1
@@ -202,7 +209,7 @@ def _packet(settings: Settings, arguments: bytes) -> str | None:
     is_implicit, length, has_crc, is_inverted = arguments[2:6]
     if settings.packet_type is None:
         return "packet parameters before the packet type"
-    if is_implicit or not preamble_symbols or has_crc > 1 or is_inverted > 1:
+    if is_implicit or preamble_symbols < PREAMBLE_MIN or has_crc > 1 or is_inverted > 1:
         return f"packet parameters {arguments.hex()}"
     settings.preamble_symbols, settings.length = preamble_symbols, length
     settings.has_crc = has_crc == 1

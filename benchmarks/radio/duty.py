@@ -10,41 +10,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from benchmarks.radio.timeline import HOUR_US, SECOND_US
-
-PER_10_000_US: Final = HOUR_US // 10_000
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Band:
-    """A stretch of spectrum with a budget of its own."""
-
-    low_hz: int
-    high_hz: int
-    per_10_000: int | None
-    """Of any hour, for each device; None where the law counts otherwise."""
-    power_max_dbm: int
-    """Effective radiated."""
-    dwell_us: int | None = None
-    """The longest a single frame may last."""
-
-    @property
-    def budget_us(self) -> int:
-        """Of airtime in any hour."""
-        return HOUR_US if self.per_10_000 is None else self.per_10_000 * PER_10_000_US
-
-
-REGIONS: Final[dict[str, tuple[Band, ...]]] = {
-    "EU868": (
-        Band(low_hz=863_000_000, high_hz=865_000_000, power_max_dbm=14, per_10_000=10),
-        Band(low_hz=865_000_000, high_hz=868_000_000, power_max_dbm=14, per_10_000=100),
-        Band(low_hz=868_000_000, high_hz=868_600_000, power_max_dbm=14, per_10_000=100),
-        Band(low_hz=868_700_000, high_hz=869_200_000, power_max_dbm=14, per_10_000=10),
-        Band(low_hz=869_400_000, high_hz=869_650_000, power_max_dbm=27, per_10_000=1000),
-        Band(low_hz=869_700_000, high_hz=870_000_000, power_max_dbm=14, per_10_000=100),
-    ),
-    "US915": (Band(low_hz=902_000_000, high_hz=928_000_000, power_max_dbm=30, per_10_000=None, dwell_us=400_000),),
-}
-"""ETSI EN 300 220-2, and FCC 15.247 for hopping systems, as everybody reads them; national rules differ."""
+from retrieval.radio.regions import BANDS, UNLIMITED_US, Band
 
 
 @dataclass(slots=True)
@@ -74,8 +40,7 @@ class Auditor:
     """Watches every transmission of a region. ``breaches`` stays empty, or the firmware is at fault."""
 
     def __init__(self, region: str = "EU868") -> None:
-        """Raises ``KeyError`` for a region that has no row."""
-        self._bands: Final = REGIONS[region]
+        self._bands: Final = [band for band in BANDS if band.region == region]
         self._windows: Final[dict[tuple[str, Band], Window]] = {}
         self.breaches: Final[list[str]] = []
 
@@ -90,8 +55,8 @@ class Auditor:
             self.breaches.append(f"{when} sent {spent_us} us within an hour of {band.budget_us} us")
         if power_dbm > band.power_max_dbm:
             self.breaches.append(f"{when} sent with {power_dbm} dBm of {band.power_max_dbm}")
-        if band.dwell_us is not None and end_us - start_us > band.dwell_us:
-            self.breaches.append(f"{when} sent for {end_us - start_us} us at once, of {band.dwell_us} us")
+        if band.dwell_max_us != UNLIMITED_US and end_us - start_us > band.dwell_max_us:
+            self.breaches.append(f"{when} sent for {end_us - start_us} us at once, of {band.dwell_max_us} us")
 
     def band(self, frequency_hz: int, bandwidth_hz: int) -> Band | None:
         """The band a signal lies in with all of its width."""

@@ -13,10 +13,6 @@ from typing import Final
 from benchmarks.radio.timeline import SECOND_US
 
 QDB: Final = 4  # steps in one dB
-SPREADING_MIN: Final = 5
-SPREADING_MAX: Final = 12
-BANDWIDTHS_HZ: Final = (7_810, 10_420, 15_630, 20_830, 31_250, 41_670, 62_500, 125_000, 250_000, 500_000)
-"""What an SX1262 can do, table 13-47 of its data sheet."""
 NOISE_FIGURE_DB: Final = 6
 THERMAL_NOISE_DBM_HZ: Final = -174
 CAPTURE_QDB: Final = 6 * QDB
@@ -68,28 +64,3 @@ class Channel:
 
     def __str__(self) -> str:
         return f"{self.frequency_hz}/{self.bandwidth_hz}/sf{self.spreading}"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Framing:
-    """How a frame is built around its payload; the receiver learns it from the header."""
-
-    coding_rate: int = 5
-    """4/5 to 4/8 as 5 to 8."""
-    preamble_symbols: int = 16
-    has_crc: bool = True
-
-
-def low_data_rate(channel: Channel) -> bool:
-    """Whether symbols are so long (16 ms) that the optimisation for low data rates is due; data sheet 6.1.1.4."""
-    return (1 << channel.spreading) * SECOND_US >= 16_000 * channel.bandwidth_hz
-
-
-def airtime_us(channel: Channel, framing: Framing, size_bytes: int) -> int:
-    """How long a frame with an explicit header takes; data sheet 6.1.4."""
-    modern = channel.spreading >= 7
-    bits = 8 * size_bytes + 16 * framing.has_crc - 4 * channel.spreading + 20 + 8 * modern
-    per_block = 4 * (channel.spreading - 2 * low_data_rate(channel)) if modern else 4 * channel.spreading
-    symbols = framing.preamble_symbols + HEADER_SYMBOLS + -(-max(bits, 0) // per_block) * framing.coding_rate
-    quarters = 4 * symbols + (SYNC_QUARTERS if modern else 25)
-    return quarters * 250_000 * (1 << channel.spreading) // channel.bandwidth_hz

@@ -11,7 +11,7 @@ from radio_driver import World, world
 
 from benchmarks.radio.air import Fate
 from benchmarks.radio.links import Links
-from benchmarks.radio.lora import Channel, Framing
+from benchmarks.radio.lora import Channel
 
 POWER_DBM = 22
 MS = 1000
@@ -179,7 +179,3 @@ def test_a_frame_is_told_apart_from_its_own_channel_only() -> None:
     assert CHANNEL.meets(inverted)
     assert not CHANNEL.hears(inverted)
     assert not CHANNEL.meets(Channel(frequency_hz=869_525_000, bandwidth_hz=250_000, spreading=7))
-
-
-def test_the_preamble_is_part_of_the_airtime() -> None:
-    assert Framing().preamble_symbols == 16

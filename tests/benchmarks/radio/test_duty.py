@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmarks.radio.duty import REGIONS, Auditor, Window
+from benchmarks.radio.duty import Auditor, Window
 from benchmarks.radio.timeline import HOUR_US, SECOND_US
 
 
@@ -72,9 +72,3 @@ def test_power_and_dwell_time_are_audited() -> None:
     assert audit("EU868", frequency_hz=869_525_000, length_us=1, power_dbm=22) == []
     assert audit("US915", frequency_hz=915_000_000, length_us=400_000) == []
     assert audit("US915", frequency_hz=915_000_000, length_us=400_001)
-
-
-def test_no_two_bands_of_a_region_overlap() -> None:
-    for bands in REGIONS.values():
-        edges = [edge for band in bands for edge in (band.low_hz, band.high_hz)]
-        assert edges == sorted(edges)
