@@ -360,6 +360,8 @@ class Sx1262:
             self.punish(f"was sent {command.name} while asleep")
         elif isinstance(command, Setter) and self.mode not in STANDING_BY:
             self.punish(f"was sent {command.name} while in {self.mode.name}")
+        elif isinstance(command, Setter) and command.wants_rc and self.mode is not Mode.STANDBY_RC:
+            self.punish(f"was sent {command.name} while on its crystal")
         self._busy_until_us = self._clock() + command.busy_us
         self._said = Said.NOTHING
         wrong: str | None = f"{len(arguments)} bytes: {arguments.hex()}"
@@ -398,7 +400,10 @@ class Sx1262:
 def _set_standby(chip: Sx1262, arguments: bytes) -> str | None:
     if arguments[0] >= len(STANDING_BY):
         return f"the way {arguments[0]}"
-    chip.stand_by(STANDING_BY[arguments[0]])
+    mode = STANDING_BY[arguments[0]]
+    if mode is Mode.STANDBY_XOSC and not chip.settings.has_tcxo:
+        return "a crystal that has no power yet (data sheet 13.3.6)"
+    chip.stand_by(mode)
     return None
 
 

@@ -118,6 +118,8 @@ class Setter:
     """Of its arguments."""
     act: Callable[[Settings, bytes], str | None]
     busy_us: int = 1
+    wants_rc: bool = False
+    """Only while the chip stands by on its own RC oscillator: the crystal, or the TCXO, is what is being set up."""
 
 
 def _regulator(settings: Settings, arguments: bytes) -> str | None:
@@ -231,7 +233,7 @@ def _cad(settings: Settings, arguments: bytes) -> str | None:
 SETTERS: Final = {
     0x88: Setter(name="SetCadParams", sizes=range(7, 8), act=_cad),
     0x86: Setter(name="SetRfFrequency", sizes=range(4, 5), act=_frequency),
-    0x89: Setter(name="Calibrate", sizes=range(1, 2), act=_calibrate, busy_us=3_500),
+    0x89: Setter(name="Calibrate", sizes=range(1, 2), act=_calibrate, busy_us=3_500, wants_rc=True),
     0x8A: Setter(name="SetPacketType", sizes=range(1, 2), act=_packet_type),
     0x8B: Setter(name="SetModulationParams", sizes=range(4, 5), act=_modulation),
     0x8C: Setter(name="SetPacketParams", sizes=range(6, 7), act=_packet),
@@ -239,8 +241,8 @@ SETTERS: Final = {
     0x8F: Setter(name="SetBufferBaseAddress", sizes=range(2, 3), act=_buffer_base),
     0x93: Setter(name="SetRxTxFallbackMode", sizes=range(1, 2), act=_fallback),
     0x95: Setter(name="SetPaConfig", sizes=range(4, 5), act=_amplifier),
-    0x96: Setter(name="SetRegulatorMode", sizes=range(1, 2), act=_regulator),
-    0x97: Setter(name="SetDIO3AsTCXOCtrl", sizes=range(4, 5), act=_tcxo),
+    0x96: Setter(name="SetRegulatorMode", sizes=range(1, 2), act=_regulator, wants_rc=True),
+    0x97: Setter(name="SetDIO3AsTCXOCtrl", sizes=range(4, 5), act=_tcxo, wants_rc=True),
     0x98: Setter(name="CalibrateImage", sizes=range(2, 3), act=_calibrate_image, busy_us=2_000),
     0x9D: Setter(name="SetDIO2AsRfSwitchCtrl", sizes=range(1, 2), act=_antenna_switch),
 }

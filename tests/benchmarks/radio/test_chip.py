@@ -168,6 +168,8 @@ def test_a_step_left_out_is_found(step: str) -> None:
         ("quality", "0d 08 89 01", "wrong modulation quality in 0889"),
         ("clamp", "0d 08 d8 c8", "clamp in 08d8"),
         ("irq", "08 00 e3 03 e3 00 00 00 00", "its mask keeps back"),
+        ("standby", "80 01", "a crystal that has no power yet"),
+        ("antenna", "80 01 00", "SetStandby with 2 bytes"),
         ("image", "98 e1 e9", "without an image calibration for its frequency"),
     ],
 )
@@ -196,6 +198,17 @@ def test_what_only_spi_can_do_wrong_is_found() -> None:
     assert "SetModulationParams while in RX" in chip.findings[-1]
     driver.do("12 00")
     assert "not given the time to answer" in chip.findings[-1]
+
+
+def test_the_oscillator_is_set_up_from_the_other_one() -> None:
+    run, driver = lone()
+    driver.do("80 01")
+    driver.do("97 02 00 01 40")
+    driver.do("89 7f")
+    assert [finding.partition(" the radio ")[2] for finding in run.findings()] == [
+        "was sent SetDIO3AsTCXOCtrl while on its crystal",
+        "was sent Calibrate while on its crystal",
+    ]
 
 
 @given(st.lists(st.integers(1, 64), min_size=1, max_size=12))
