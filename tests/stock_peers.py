@@ -61,6 +61,13 @@ FETCHERS: Final = {
 }
 """Programs that fetch and end."""
 
+CHECKERS: Final = {
+    "types": Kind(
+        tool="npm", build=("npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund"), run=("node", "node_modules/typescript/bin/tsc")
+    ),
+}
+"""Programs that read sources and say what is wrong with them."""
+
 
 def folder_of(kind: str) -> Path:
     """Where the program of this kind lies once it is built."""
@@ -72,7 +79,7 @@ def folder_of(kind: str) -> Path:
 
 def build() -> None:
     """Build every kind whose tool is installed and that is not built yet."""
-    for name, kind in (KINDS | PAYERS | FETCHERS).items():
+    for name, kind in (KINDS | PAYERS | FETCHERS | CHECKERS).items():
         folder, unfinished = folder_of(name), BUILT / f"{name}-unfinished"
         if folder.is_dir():
             continue
