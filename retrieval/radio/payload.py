@@ -35,7 +35,9 @@ bytes   field
 2       number of the record within its session and direction, from 0
 1       index of this segment in the record, from 0
 1       segments of the record, from 1 to 64
-n       piece: all but the last of a record have the same length
+1       awaited: the low byte of the number of the first record that is not whole here yet, so that whoever answers
+        need not acknowledge as well
+n       piece
 4       seal
 ======  ======================================================================================================
 
@@ -71,7 +73,7 @@ QUOTE_SIZE: Final = 1 + 32 + 8 + 4 + 2 + 2 + Cost.SIZE
 WANTED_SIZE: Final = 8
 SIZE_BYTES_MAX: Final = (1 << 32) - 1
 BLOCKS_MAX: Final = (1 << 16) - 1
-SEGMENT_HEAD_SIZE: Final = 6
+SEGMENT_HEAD_SIZE: Final = 7
 SEGMENTS_MAX: Final = 64
 ACK_HEAD_SIZE: Final = 4
 MAPS_MAX: Final = 4
@@ -162,16 +164,19 @@ class Segment:
     record: int
     index: int
     n_segments: int
+    awaited: int
     piece: bytes
 
     def __post_init__(self) -> None:
         assert 0 <= self.session <= NUMBER_MAX
         assert 0 <= self.record <= NUMBER_MAX
         assert 0 <= self.index < self.n_segments <= SEGMENTS_MAX
+        assert 0 <= self.awaited <= 0xFF
         assert self.piece
 
     def encode(self) -> bytes:
-        return self.session.to_bytes(2, "big") + self.record.to_bytes(2, "big") + bytes((self.index, self.n_segments)) + self.piece
+        head = self.session.to_bytes(2, "big") + self.record.to_bytes(2, "big")
+        return head + bytes((self.index, self.n_segments, self.awaited)) + self.piece
 
     @classmethod
     def decode(cls, payload: bytes) -> Segment:
@@ -181,6 +186,7 @@ class Segment:
             raise _malformed("the segment is empty, or beyond the last of its record")
         return cls(
             session=int.from_bytes(body[:2], "big"), record=int.from_bytes(body[2:4], "big"), index=body[4], n_segments=body[5],
+            awaited=body[6],
             piece=body[SEGMENT_HEAD_SIZE:],
         )  # fmt: skip
 

@@ -38,7 +38,9 @@ def test_payloads_have_the_bytes_of_their_vectors():
     )  # fmt: skip
     assert Quote.read(packet_named("quote")) == offered
     assert offered.encode() == packet_named("quote").payload[:-4]
-    piece = Segment(**{name: segment[name] for name in ("session", "record", "index", "n_segments")}, piece=bytes.fromhex(segment["piece"]))
+    piece = Segment(
+        **{name: segment[name] for name in ("session", "record", "index", "n_segments", "awaited")}, piece=bytes.fromhex(segment["piece"])
+    )
     assert Segment.decode(packet_named("segment").payload) == piece
     assert piece.encode() == packet_named("segment").payload[:-4]
     came = Ack(session=ack["session"], next_record=ack["next_record"], maps=tuple(map(int, ack["maps"])))
