@@ -7,7 +7,7 @@ import http.client
 import json
 import socket
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -17,6 +17,8 @@ from retrieval_provider.http.app import Door
 from retrieval_provider.http.routing import Reach
 from retrieval_provider.http.till import FreeTill, Till
 
+from retrieval.gateway.denylist import NOTHING_DENIED, Denylist
+from retrieval.gateway.guests import Guests
 from retrieval.gateway.listening import serving
 from retrieval.store.blocks import BlockStore, MemoryBlockStore
 from retrieval.store.car import import_car
@@ -53,6 +55,8 @@ class Caller:
     """A client of the door at this port. Each request has a connection of its own."""
 
     port: int
+    source: str = "127.0.0.1"
+    """The address it calls from: any below 127 is this machine's."""
 
     def get(self, target: str, **headers: str) -> Reply:
         return self.ask("GET", target, **headers)
@@ -62,7 +66,7 @@ class Caller:
 
     def ask(self, method: str, target: str, **headers: str) -> Reply:
         """``headers`` are written with underscores."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE_S)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE_S, source_address=(self.source, 0))
         try:
             connection.putrequest(method, target, skip_accept_encoding=True)
             for name, value in headers.items():
@@ -80,11 +84,18 @@ class Caller:
 
     def connect(self) -> socket.socket:
         """A bare connection."""
-        return socket.create_connection(("127.0.0.1", self.port), timeout=PATIENCE_S)
+        return socket.create_connection(("127.0.0.1", self.port), timeout=PATIENCE_S, source_address=(self.source, 0))
 
 
 @contextmanager
-def open_door(store: BlockStore, till: Till | None = None, *, requests_max: int = 64) -> Iterator[Caller]:
+def open_door(
+    store: BlockStore,
+    till: Till | None = None,
+    *,
+    requests_max: int = 64,
+    guests: Guests | None = None,
+    denylist: Callable[[], Denylist] = lambda: NOTHING_DENIED,
+) -> Iterator[Caller]:
     """The door of a store, while the block runs."""
     loop = asyncio.new_event_loop()
     stopping, opened = asyncio.Event(), threading.Event()
@@ -92,8 +103,8 @@ def open_door(store: BlockStore, till: Till | None = None, *, requests_max: int 
     port = listening.getsockname()[1]
 
     async def serve() -> None:
-        door = Door(store, till or FreeTill(), REACH, requests_max=requests_max)
-        async with serving(door.app(), [listening], shutdown_s=0.1):
+        door = Door(store, till or FreeTill(), REACH, requests_max=requests_max, denylist=denylist)
+        async with serving(door.app(), [listening], shutdown_s=0.1, guests=guests):
             opened.set()
             await stopping.wait()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -10,7 +11,7 @@ from retrieval.errors import ErrorCode, LocalProtocolError
 from retrieval.home import Home
 from retrieval.payment.channel import WITHDRAW_DELAY_FLOOR_S, WITHDRAW_DELAY_MAX_S
 from retrieval.settings import amount as amount_of
-from retrieval.settings import integer, load, multiaddrs, price, seconds, section, size, url
+from retrieval.settings import integer, load, multiaddrs, price, seconds, section, size, text, url
 from retrieval.settings.declare import keys_of
 from retrieval.units import Amount
 from retrieval.wire.messages import BLOCK_SIZE_MAX, LIFETIME_MAX_S, WINDOW_BYTES_MAX
@@ -39,6 +40,23 @@ class Http:
     )
     workers: int = integer(1, "Processes that serve HTTP.", minimum=1, maximum=64)
     requests_max: int = integer(1_024, "Requests that one of these processes answers at once.", minimum=1, maximum=100_000)
+    requests_per_minute: int = integer(
+        1_200,
+        "Requests a minute of one address prefix to one of these processes, but for those that are paid.",
+        minimum=1,
+        maximum=10_000_000,
+    )
+    connections_max: int = integer(
+        4_096, "Connections to one of these processes; beyond it the one idle for longest is closed.", minimum=1, maximum=1_000_000
+    )
+    connections_per_prefix_max: int = integer(
+        256, "Connections of one address prefix to one of these processes.", minimum=1, maximum=1_000_000
+    )
+    proxies: tuple[str, ...] = multiaddrs(
+        ("/ip4/127.0.0.1", "/ip6/::1"),
+        "Proxies in front, or ranges like /ip4/10.0.0.0/ipcidr/8: their X-Forwarded-For is believed, and no limit counts for them.",
+    )
+    denylist: str = text("", "A file that names what is not served (*.deny, IPIP-383), inside the home unless its path is absolute.")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,6 +91,14 @@ class Credit:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Operator:
+    listen: tuple[str, ...] = multiaddrs(
+        (), "Where the operator's page and /metrics are, on loopback only, such as /ip4/127.0.0.1/tcp/4804; nowhere by default."
+    )
+    free_space_min: int = size("512 MiB", "Free disk space below which /readyz says that the provider is not ready.")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Store:
     bytes_max: int = size("10 GiB", "How much content this home may hold.")
 
@@ -86,6 +112,7 @@ class ProviderSettings:
     x402: X402 = section(X402, "What clients may have, and how they pay, over HTTP.")
     credit: Credit = section(Credit, "What clients may owe.")
     store: Store = section(Store, "The block store.")
+    operator: Operator = section(Operator, "The operator's page.")
 
 
 def load_settings(home: Home, flags: Mapping[str, object] | None = None) -> tuple[ProviderSettings, dict[str, str]]:
@@ -122,6 +149,10 @@ def _require_sound(settings: ProviderSettings) -> None:
         (credit.window_first <= credit.window_max, "credit.window_first is above credit.window_max"),
         (credit.window_max <= WINDOW_BYTES_MAX, "credit.window_max is above 1 GiB: the protocol has no such window"),
         (0 < settings.price.quote_lifetime <= LIFETIME_MAX_S, "price.quote_lifetime is 0, or above 7 days"),
+        (
+            all(re.match(r"/ip4/127\.|/ip6/::1/", address) for address in settings.operator.listen),
+            "operator.listen is not on loopback: put it at /ip4/127.0.0.1, and reach it from elsewhere through a tunnel",
+        ),
     )
     for holds, complaint in rules:
         if not holds:

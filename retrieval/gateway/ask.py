@@ -77,12 +77,12 @@ def quote_name(name: str) -> str:
 def read_ask(target: str, headers: Mapping[str, str]) -> Ask:
     """Read a request. ``target`` is the address after the host, ``headers`` are by their names in small letters.
 
-    Raises ``RemoteProtocolError``: ``malformed_request``, ``request_too_large``, ``invalid_cid``, ``invalid_path``, ``invalid_range``,
+    Raises ``RemoteProtocolError``: ``malformed_request``, ``address_too_long``, ``invalid_cid``, ``invalid_path``, ``invalid_range``,
     ``unsupported_format``, ``unknown_route``.
     """
     path_text, _, query_text = target.partition("?")
     if len(target) > ADDRESS_MAX:
-        raise RemoteProtocolError(ErrorCode.REQUEST_TOO_LARGE, f"the address has {len(target)} characters, the limit is {ADDRESS_MAX}")
+        raise RemoteProtocolError(ErrorCode.ADDRESS_TOO_LONG, f"the address has {len(target)} characters, the limit is {ADDRESS_MAX}")
     if not path_text.startswith(PREFIX):
         raise RemoteProtocolError(ErrorCode.UNKNOWN_ROUTE, "an address begins with a slash")
     if _BROKEN_ESCAPE.search(path_text):

@@ -218,7 +218,8 @@ class Delivery:
             response = web.Response(status=self._answer.status, headers=headers, body=self._content)
             await response.prepare(request)
             await response.write_eof()
-            self.sent_bytes, self.is_whole = len(self._content), True
+            unsent_bytes = await _drained(request)
+            self.sent_bytes, self.is_whole = max(0, len(self._content) - unsent_bytes), not unsent_bytes
             return response
         streamed = web.StreamResponse(status=self._answer.status, headers=headers)
         try:
@@ -267,6 +268,26 @@ class Delivery:
             if progress is Progress.FULL:
                 async with asyncio.timeout_at(deadline):
                     await _writable(loop, sock)
+
+
+async def _drained(request: web.Request) -> int:
+    """Wait until the kernel has what was written, and cut a client that does not let it; gives the bytes it did not take."""
+    transport = request.transport
+    if transport is None:
+        return 0
+    unsent_bytes: int = transport.get_write_buffer_size()
+    if unsent_bytes:
+        transport.set_write_buffer_limits(0)
+        try:
+            async with asyncio.timeout(STALL_S):
+                await request.writer.drain()
+            unsent_bytes = 0
+        except (TimeoutError, ConnectionError):
+            unsent_bytes = transport.get_write_buffer_size() or unsent_bytes
+            transport.abort()
+        finally:
+            transport.set_write_buffer_limits()
+    return unsent_bytes
 
 
 async def _writable(loop: asyncio.AbstractEventLoop, sock: socket.socket) -> None:

@@ -1,7 +1,8 @@
 """What is not served, by the operator's list (ipfs/specs, "Compact Denylist Format", IPIP-383).
 
-One rule: whatever names content, or leads to it, is judged before a byte of it leaves: the root with its path, and each CID on the way. So ``/ipfs/CID`` withholds what lies below that CID too, as the format lets a gateway choose. What lies below a folder is not searched:
-a CAR of it holds what it holds.
+One rule: whatever names content, or leads to it, is judged before a byte of it leaves: the root with its path, and each CID on the way.
+So ``/ipfs/CID`` withholds what lies below that CID too, as the format lets a gateway choose. What lies below a folder is not searched: a
+CAR of it holds what it holds.
 
 A rule without a hint says that content is gone (410); ``gateway_status:451``, on its line or for the whole list, that the law forbids it.
 Names (``/ipns/``) are not served here at all, and their rules are passed over.

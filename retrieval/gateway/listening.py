@@ -27,8 +27,8 @@ from .problems import is_ours_to_mend, problem
 
 log: Final = logging.getLogger("retrieval.gateway")
 
-HEADER_LINE_MAX: Final = 8190  # bytes of one header, as aiohttp and most proxies have it
-assert HEADER_LINE_MAX != ADDRESS_MAX, "by its limit a line that is too long is told apart"
+HEADER_LINE_MAX: Final = 8190
+"""Bytes of one header, as aiohttp and most proxies have it. Not ``ADDRESS_MAX``: what is too long is told apart by its limit."""
 HEADERS_MAX: Final = 64
 IDLE_S: Final = 30.0
 """How long a connection may go without a request, or take to send one in bits and pieces."""
@@ -292,7 +292,7 @@ async def _add_common(request: web.Request, response: web.StreamResponse) -> Non
 
 
 _AS_IT_IS: Final = "identity"
-_BODILESS: Final = frozenset(["GET", "HEAD", "OPTIONS", "TRACE", "CONNECT"])
+_BODILESS: Final = frozenset(["GET", "HEAD", "OPTIONS", "TRACE"])
 _ENDS_CONNECTION: Final = frozenset([ErrorCode.BODY_TOO_LARGE, ErrorCode.BODY_ENCODED])
 """What follows on these may be a body, and is not taken for a request."""
 _CODES: Final = {

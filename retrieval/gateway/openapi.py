@@ -39,7 +39,11 @@ _NAME: Final = re.compile(r"\{([a-z_]+)\}")
 ANYWHERE: Final = (
     ErrorCode.MALFORMED_REQUEST,
     ErrorCode.REQUEST_TOO_LARGE,
+    ErrorCode.ADDRESS_TOO_LONG,
+    ErrorCode.BODY_TOO_LARGE,
+    ErrorCode.BODY_ENCODED,
     ErrorCode.RATE_LIMITED,
+    ErrorCode.TOO_MANY_SESSIONS,
     ErrorCode.INTERNAL,
 )
 """Errors that can come before a route is known, and so from each."""

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import queue
 import socket
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator
 
 import pytest
 from dag_builder import Builder
-from http_door import PATIENCE_S, Caller, open_door
+from http_door import Caller, open_door
 from hypothesis import given
 from hypothesis import strategies as st
-from retrieval_provider.http.till import Order, Refused, Sale
+from tills import Closed, Ledger
 
 from retrieval.cid import RAW, Cid, cid_of, format_cid
 from retrieval.dag.reader import RawPart
@@ -29,45 +27,6 @@ N_CHUNKS = 24
 
 def chunk(n: int) -> bytes:
     return n.to_bytes(4, "big") * (CHUNK // 4)
-
-
-@dataclass(slots=True, kw_only=True)
-class Ledger:
-    """A till that remembers."""
-
-    orders: list[Order] = field(default_factory=list)
-    settled: queue.SimpleQueue[tuple[int, bool]] = field(default_factory=queue.SimpleQueue)
-    headers: Mapping[str, str] = field(default_factory=lambda: {"Payment-Response": "paid"})
-
-    def ended(self) -> tuple[int, bool]:
-        """How the next sale ended: bytes of the body, and whether that was all of it."""
-        return self.settled.get(timeout=PATIENCE_S)
-
-    async def open(self, order: Order) -> Sale:
-        self.orders.append(order)
-        return self._sale()
-
-    def _sale(self) -> Sale:
-        return Receipt(self)
-
-
-@dataclass(frozen=True, slots=True)
-class Receipt:
-    ledger: Ledger
-
-    @property
-    def headers(self) -> Mapping[str, str]:
-        return self.ledger.headers
-
-    async def ended(self, sent_bytes: int, *, is_whole: bool) -> None:
-        self.ledger.settled.put((sent_bytes, is_whole))
-
-
-class Closed:
-    """A till that wants money."""
-
-    async def open(self, order: Order) -> Sale:
-        raise Refused(402, {"Payment-Required": "some"}, b"pay")
 
 
 class Shop:

@@ -2,28 +2,27 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Final
 
 from aiohttp import web
 
+from retrieval.cid import Cid
 from retrieval.dag.protobuf import malformed
 from retrieval.dag.reader import RawPart
-from retrieval.errors import ErrorCode, LocalProtocolError, RemoteProtocolError, RetrievalError
+from retrieval.errors import ErrorCode, LocalProtocolError, RemoteProtocolError
 from retrieval.gateway.answers import Answer, answer, read_part
 from retrieval.gateway.ask import PREFIX, Ask, parse_root, read_ask, read_query
-from retrieval.gateway.conditions import OutsideContent
 from retrieval.gateway.delivery import Delivery, Threads
-from retrieval.gateway.listening import METHODS, problem_response
+from retrieval.gateway.denylist import NOTHING_DENIED, Denylist
+from retrieval.gateway.listening import CLIENT, forgive, guard
 from retrieval.gateway.openapi import Handler, Route, add_routes
-from retrieval.gateway.problems import NEVER_KEPT, is_ours_to_mend
+from retrieval.gateway.problems import NEVER_KEPT
+from retrieval.payment.x402.answer import PAYMENT_RESPONSE
 from retrieval.store.blocks import BlockStore
 
 from . import interface, routing
 from .till import Order, Refused, Till
-
-log: Final = logging.getLogger("retrieval.provider.http")
 
 THREADS_MAX: Final = 8
 """Threads that read the store: enough to keep a disk busy, and a body has one for a turn only."""
@@ -35,7 +34,17 @@ RETRY_AFTER_S: Final = 2
 class Door:
     """What the routes share."""
 
-    def __init__(self, store: BlockStore, till: Till, reach: routing.Reach, *, requests_max: int) -> None:
+    def __init__(
+        self,
+        store: BlockStore,
+        till: Till,
+        reach: routing.Reach,
+        *,
+        requests_max: int,
+        denylist: Callable[[], Denylist] = lambda: NOTHING_DENIED,
+    ) -> None:
+        """``denylist`` gives what is withheld now; it is asked in threads."""
+        self._denylist: Final = denylist
         self._store: Final = store
         self._till: Final = till
         self._reach: Final = reach
@@ -45,7 +54,7 @@ class Door:
 
     def app(self) -> web.Application:
         """The application, for ``listening.serving``. The door is of no use after it."""
-        app = web.Application(middlewares=[self._answer_all])
+        app = web.Application(middlewares=[guard, self._admit])
         routes: list[Route] = [
             (interface.CONTENT, self._content),
             (interface.CONTENT_BELOW, self._content),
@@ -69,6 +78,8 @@ class Door:
         if is_head or not found.is_charged:
             return _bodyless(found)
         sale = await self._till.open(_order(request, headers, ask, found))
+        if PAYMENT_RESPONSE in sale.headers:
+            forgive(request)
         delivery = Delivery(self._store, self._threads, found, content)
         try:
             return await delivery.send(request, {**found.headers, **sale.headers})
@@ -77,7 +88,7 @@ class Door:
 
     def _look(self, ask: Ask, *, is_head: bool) -> tuple[Answer, bytes | None]:
         """The answer, and all its bytes where they are few."""
-        found = answer(self._store, ask)
+        found = answer(self._store, ask, self._denylist())
         if is_head or not found.is_charged or found.size is None or found.size > SMALL_BYTES:
             return found, None
         content = b"".join(read_part(self._store, piece) if isinstance(piece, RawPart) else piece for piece in found.pieces)
@@ -97,8 +108,15 @@ class Door:
         cid = parse_root(request.match_info["cid"])
         query = read_query(request.query_string, routing.QUERY_KNOWN)
         accept = _headers_of(request).get("accept", "")
-        headers, body = await self._threads.run(lambda: routing.providers(self._store, self._reach, cid, query, accept))
+        headers, body = await self._threads.run(lambda: self._look_for_providers(cid, query, accept))
         return web.Response(headers=headers, body=body)
+
+    def _look_for_providers(self, cid: Cid, query: Mapping[str, str], accept: str) -> tuple[Mapping[str, str], bytes]:
+        try:
+            self._denylist().require_allowed(cid)
+        except LocalProtocolError:
+            return routing.nobody(accept)
+        return routing.providers(self._store, self._reach, cid, query, accept)
 
     async def _healthz(self, request: web.Request) -> web.StreamResponse:
         return web.json_response({"alive": True}, headers={"Cache-Control": NEVER_KEPT})
@@ -114,33 +132,16 @@ class Door:
         self._threads.close()
 
     @web.middleware
-    async def _answer_all(self, request: web.Request, handler: Handler) -> web.StreamResponse:
-        """Every request gets its answer, also that it was one too many, or that something is wrong here."""
-        if request.method == "OPTIONS":
-            return web.Response(status=204)
+    async def _admit(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        """Turn away what is one too many, and answer with what the till says instead."""
         if self._n_requests == self._requests_max:
             detail = f"{self._requests_max} requests are being answered"
-            return problem_response(RemoteProtocolError(ErrorCode.RATE_LIMITED, detail, retry_after_s=RETRY_AFTER_S))
+            raise RemoteProtocolError(ErrorCode.RATE_LIMITED, detail, retry_after_s=RETRY_AFTER_S)
         self._n_requests += 1
         try:
             return await handler(request)
         except Refused as refused:
             return web.Response(status=refused.status, headers=refused.headers, body=refused.body)
-        except web.HTTPMethodNotAllowed as error:
-            return problem_response(RemoteProtocolError(ErrorCode.UNSUPPORTED_METHOD, error.method), {"Allow": METHODS})
-        except web.HTTPNotFound:
-            return problem_response(RemoteProtocolError(ErrorCode.UNKNOWN_ROUTE))
-        except OutsideContent as error:
-            return problem_response(error, {"Content-Range": f"bytes */{error.size_bytes}"})
-        except RetrievalError as error:
-            if is_ours_to_mend(error):
-                log.error("%s could not be served %s: %s", request.remote, request.path, error)
-            return problem_response(error)
-        except ConnectionError:
-            raise
-        except Exception:
-            log.exception("%s could not be served %s", request.remote, request.path)
-            return problem_response(LocalProtocolError(ErrorCode.INTERNAL))
         finally:
             self._n_requests -= 1
 
@@ -156,7 +157,7 @@ def _headers_of(request: web.Request) -> dict[str, str]:
 
 def _order(request: web.Request, headers: Mapping[str, str], ask: Ask, found: Answer) -> Order:
     return Order(
-        client=request.remote or "",
+        client=request[CLIENT],
         headers=headers,
         target=request.raw_path,
         root=ask.root,

@@ -40,7 +40,15 @@ def providers(store: BlockStore, reach: Reach, cid: Cid, query: Mapping[str, str
     """Headers and body of the answer; that nobody has it is an answer too, with status 200."""
     held = is_identity(cid) or store.size(cid) is not None
     record = _record(reach, _words(query, "filter-addrs"), _words(query, "filter-protocols")) if held else None
-    records = [] if record is None else [record]
+    return _answer([] if record is None else [record], accept)
+
+
+def nobody(accept: str) -> tuple[Mapping[str, str], bytes]:
+    """The answer about what is not provided."""
+    return _answer([], accept)
+
+
+def _answer(records: list[dict[str, object]], accept: str) -> tuple[Mapping[str, str], bytes]:
     headers = {"Vary": "Accept", "Cache-Control": f"public, max-age={KEPT_S if records else MISSED_S}"}
     if NDJSON_TYPE in accept.lower():
         return headers | {"Content-Type": NDJSON_TYPE}, b"".join(json.dumps(each).encode() + b"\n" for each in records)

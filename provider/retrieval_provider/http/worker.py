@@ -13,11 +13,15 @@ import resource
 import signal
 import socket
 import sys
+import time
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 from typing import Final
 
 from retrieval.console import configure_logging
+from retrieval.gateway.denylist import NOTHING_DENIED, Denylist, WatchedDenylist
+from retrieval.gateway.guests import Guests, Limits, networks
 from retrieval.gateway.listening import serving
 from retrieval.store.disk import DiskBlockStore
 
@@ -48,15 +52,25 @@ async def _serve(assignment: Assignment) -> None:
         reach = Reach(peer_id=assignment.peer_id, http=assignment.http, libp2p=assignment.libp2p)
         till = PaidTill(Path(assignment.till)) if assignment.till else FreeTill()
         counts = HttpCounts()
-        door = Door(store, counts.around(till), reach, requests_max=assignment.requests_max)
+        door = Door(store, counts.around(till), reach, requests_max=assignment.requests_max, denylist=_denylist(assignment))
+        limits = Limits(
+            connections_max=assignment.connections_max,
+            connections_per_prefix_max=assignment.connections_per_prefix_max,
+            requests_per_minute=assignment.requests_per_minute,
+            proxies=networks(assignment.proxies),
+        )
         sockets = [socket.socket(fileno=descriptor) for descriptor in assignment.sockets]
         to_node = await _output()
-        async with serving(counts.watch(door.app()), sockets, shutdown_s=DRAIN_S):
+        async with serving(counts.watch(door.app()), sockets, shutdown_s=DRAIN_S, guests=Guests(limits, time.monotonic)):
             to_node.write(READY)
             reporting = asyncio.create_task(counts.report(to_node))
             await _input_ended()
             reporting.cancel()
         await counts.tell(to_node)
+
+
+def _denylist(assignment: Assignment) -> Callable[[], Denylist]:
+    return WatchedDenylist(Path(assignment.denylist)).now if assignment.denylist else lambda: NOTHING_DENIED
 
 
 async def _output() -> asyncio.StreamWriter:

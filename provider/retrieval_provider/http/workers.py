@@ -22,6 +22,8 @@ import trio
 
 from retrieval.console import logging_now
 from retrieval.errors import ErrorCode, LocalProtocolError
+from retrieval.gateway.denylist import WatchedDenylist
+from retrieval.gateway.guests import networks
 from retrieval.home import Home
 
 from ..config import ProviderSettings
@@ -59,6 +61,12 @@ class Assignment:
     sockets: tuple[int, ...]
     """Descriptors of the listening sockets."""
     requests_max: int
+    requests_per_minute: int
+    connections_max: int
+    connections_per_prefix_max: int
+    proxies: tuple[str, ...]
+    denylist: str
+    """The path of the file; empty where nothing is withheld."""
     peer_id: str
     http: tuple[str, ...]
     libp2p: tuple[str, ...]
@@ -75,7 +83,7 @@ class Assignment:
     def decode(cls, line: bytes) -> Assignment:
         """What ``encode`` made, by the same version of this program."""
         told: dict[str, Any] = json.loads(line)
-        return cls(**(told | {name: tuple(told[name]) for name in ("sockets", "http", "libp2p")}))
+        return cls(**(told | {name: tuple(told[name]) for name in ("sockets", "proxies", "http", "libp2p")}))
 
 
 @asynccontextmanager
@@ -91,14 +99,20 @@ async def open_workers(
     if not settings.http.listen:
         yield HttpDoor(urls=(), workers=())
         return
+    _require_usable(home, settings)
     with ExitStack() as opened:
-        sockets = [opened.enter_context(_listening(text)) for text in settings.http.listen]
+        sockets = [opened.enter_context(listening_on(text)) for text in settings.http.listen]
         level, form = logging_now()
         assignment = Assignment(
             blocks=str(home.blocks_path),
             store_bytes_max=settings.store.bytes_max,
             sockets=tuple(each.fileno() for each in sockets),
             requests_max=settings.http.requests_max,
+            requests_per_minute=settings.http.requests_per_minute,
+            connections_max=settings.http.connections_max,
+            connections_per_prefix_max=settings.http.connections_per_prefix_max,
+            proxies=settings.http.proxies,
+            denylist=str(home.path / settings.http.denylist) if settings.http.denylist else "",
             peer_id=peer_id,
             http=settings.http.announce or tuple(map(_multiaddr_of, sockets)),
             libp2p=tuple(address.removesuffix(f"/p2p/{peer_id}") for address in libp2p),
@@ -112,7 +126,7 @@ async def open_workers(
                 nursery.start_soon(worker.run)
             for worker in workers:
                 await worker.usable.wait()
-            urls = tuple(map(_url_of, sockets))
+            urls = tuple(map(url_of, sockets))
             log.info("HTTP is served on %s by %d processes", ", ".join(urls), len(workers))
             try:
                 yield HttpDoor(urls=urls, workers=tuple(workers))
@@ -243,8 +257,15 @@ class _Output:
         return line
 
 
+def _require_usable(home: Home, settings: ProviderSettings) -> None:
+    """Say now what processes would stumble over. Raises ``LocalProtocolError``: ``usage``, ``file_unreadable``, ``config_invalid``."""
+    networks(settings.http.proxies)
+    if settings.http.denylist:
+        WatchedDenylist(home.path / settings.http.denylist)
+
+
 @contextmanager
-def _listening(text: str) -> Iterator[socket.socket]:
+def listening_on(text: str) -> Iterator[socket.socket]:
     """A listening socket. Raises ``LocalProtocolError(usage)``."""
     form = _LISTEN.fullmatch(text)
     if form is None:
@@ -268,6 +289,6 @@ def _multiaddr_of(listening: socket.socket) -> str:
     return f"/{'ip4' if listening.family == socket.AF_INET else 'ip6'}/{host}/tcp/{port}/http"
 
 
-def _url_of(listening: socket.socket) -> str:
+def url_of(listening: socket.socket) -> str:
     host, port = listening.getsockname()[:2]
     return f"http://{host}:{port}" if listening.family == socket.AF_INET else f"http://[{host}]:{port}"

@@ -89,4 +89,4 @@ def test_every_answer_is_one_that_the_document_announces(door: Caller, mode: Gen
             seen.add(reply.status_code)
 
         ask()
-    assert {200, 301, 400, 404} <= seen
+    assert {200, 400, 404} <= seen

@@ -7,6 +7,8 @@ import signal
 import socket
 import subprocess
 import sys
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import psutil
@@ -104,6 +106,11 @@ def test_a_process_goes_when_its_node_is_gone(shop: Shop) -> None:
             store_bytes_max=1 << 30,
             sockets=(listening.fileno(),),
             requests_max=8,
+            requests_per_minute=8,
+            connections_max=8,
+            connections_per_prefix_max=8,
+            proxies=("/ip4/127.0.0.1",),
+            denylist="",
             peer_id="12D3KooW",
             http=("/ip4/127.0.0.1/tcp/1/http",),
             libp2p=(),
@@ -130,6 +137,66 @@ def test_a_process_goes_when_its_node_is_gone(shop: Shop) -> None:
             process.kill()
             process.wait()
             process.stdout.close()
+
+
+def test_what_the_denylist_names_is_withheld_as_soon_as_it_names_it(tmp_path: Path) -> None:
+    shop = Shop(folder=tmp_path, prices=HTTP | {"http.denylist": "bad.deny", "http.workers": 1})
+    root = shop.add(write_file(shop.folder / "file", 1000, seed=5))
+    target, rules = f"/ipfs/{format_cid(root.cid)}", shop.home.path / "bad.deny"
+    rules.write_text("# nothing yet\n")
+
+    async def main() -> None:
+        async with shop.opened() as node:
+            door = caller(node)
+            reply = await trio.to_thread.run_sync(door.get, target)
+            assert reply.status == 200
+            with rules.open("a") as stream:
+                stream.write(f"{target} gateway_status:451\n")
+            with trio.fail_after(PATIENCE_S):
+                while (reply := await trio.to_thread.run_sync(door.get, target)).status == 200:  # noqa: ASYNC110  # it is looked at once a second
+                    await trio.sleep(0.1)
+            assert reply.code == (451, "content_restricted")
+            assert (await trio.to_thread.run_sync(door.head, f"{target}?format=raw")).status == 451
+            quote = await trio.to_thread.run_sync(door.get, target.replace("/ipfs/", "/v1/quote/"))
+            assert quote.status == 451
+            routing = await trio.to_thread.run_sync(door.get, target.replace("/ipfs/", "/routing/v1/providers/"))
+            assert routing.body == b'{"Providers": []}'
+
+    trio.run(main)
+
+
+def test_strangers_have_limits_and_a_proxy_says_who_is_one(tmp_path: Path) -> None:
+    shop = Shop(folder=tmp_path, prices=HTTP | {"http.requests_per_minute": 2, "http.workers": 1})
+
+    async def main() -> None:
+        async with shop.opened() as node:
+            proxy = caller(node)
+            stranger = replace(proxy, source="127.0.0.2")
+            for expected in (200, 200, 429):
+                assert (await trio.to_thread.run_sync(stranger.get, "/healthz")).status == expected
+                assert (await trio.to_thread.run_sync(proxy.get, "/healthz")).status == 200
+            reply = await trio.to_thread.run_sync(partial(proxy.get, "/healthz", x_forwarded_for="127.0.0.2"))
+            assert reply.code == (429, "rate_limited")
+
+    trio.run(main)
+
+
+@pytest.mark.parametrize(
+    ("http", "code"),
+    [
+        (Http(listen=("/ip4/127.0.0.1/tcp/0",), denylist="none.deny"), ErrorCode.FILE_UNREADABLE),
+        (Http(listen=("/ip4/127.0.0.1/tcp/0",), proxies=("/dns4/example.org",)), ErrorCode.USAGE),
+    ],
+)
+def test_settings_that_processes_would_stumble_over_are_named_at_the_start(tmp_path: Path, http: Http, code: ErrorCode) -> None:
+    async def main() -> None:
+        home = Home(path=tmp_path, program="retrieval-provider")
+        with pytest.raises(LocalProtocolError) as refused:
+            async with open_workers(home, ProviderSettings(http=http), peer_id="12D3KooW", libp2p=()):
+                raise AssertionError("it listens")
+        assert refused.value.code is code
+
+    trio.run(main)
 
 
 @pytest.mark.parametrize("address", ["/ip4/127.0.0.1/udp/1", "127.0.0.1:80", "/ip4/127.0.0.1/tcp/99999", "/ip4/999.0.0.1/tcp/0"])
