@@ -22,6 +22,11 @@ _TRANSFER: Final = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p, ctyp
 _RESET: Final = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
 
 
+def missing() -> str | None:
+    """Why the library cannot be used here."""
+    return None if LIBRARY.exists() else "firmware/build/libhost.so is not built (make -C firmware host)"
+
+
 @cache
 def load(path: Path = LIBRARY) -> ctypes.CDLL:
     """The library with its signatures. Raises ``OSError`` where it was not built."""
