@@ -42,7 +42,7 @@ export class Blocks {
    * @param {Cid} cid
    */
   async take (cid) {
-    if (++this._nVisits > VISITS_MAX) throw new RetrievalError('dag_too_large', `more than ${VISITS_MAX} blocks, repetitions included`)
+    this._count()
     if (cid.isIdentity) return cid.digest
     const kept = this._kept.get(cid.key)
     if (kept !== undefined) {
@@ -54,25 +54,37 @@ export class Blocks {
   }
 
   /**
+   * The payload of a block that holds nothing wanted, if it is the next: some gateways send such blocks, and others do not.
+   * @param {Cid} cid
+   */
+  async takeIfSent (cid) {
+    this._count()
+    if (cid.isIdentity) return cid.digest
+    const block = await this._peek(cid)
+    return block?.cid.key === cid.key ? this._use(block) : null
+  }
+
+  /**
    * The next of the CAR, which must be this one; null where it came before and does not come again.
    * @param {Cid} cid
    */
   async _fromCar (cid) {
+    const block = await this._peek(cid)
+    if (block?.cid.key === cid.key) return this._use(block)
+    if (this._seen.has(cid.key)) return null
+    if (block === null) throw new RetrievalError('transfer_truncated', `the CAR ends before ${cid}`)
+    throw new RetrievalError('unexpected_block', `${block.cid} came, and ${cid} was due`)
+  }
+
+  /**
+   * The next of the CAR that is this block, or is none of those that may stand before it.
+   * @param {Cid} cid
+   */
+  async _peek (cid) {
     for (;;) {
-      const block = this._early ?? (await this._car.next())
+      this._early ??= await this._car.next()
+      if (this._early === null || this._early.cid.key === cid.key || !this._passes(this._early.cid)) return this._early
       this._early = null
-      if (block?.cid.key === cid.key) {
-        if (this._seen.size === BLOCKS_MAX) throw new RetrievalError('dag_too_large', `more than ${BLOCKS_MAX} blocks`)
-        this._seen.add(cid.key)
-        return block.payload
-      }
-      if (block !== null && this._passes(block.cid)) continue
-      if (this._seen.has(cid.key)) {
-        this._early = block
-        return null
-      }
-      if (block === null) throw new RetrievalError('transfer_truncated', `the CAR ends before ${cid}`)
-      throw new RetrievalError('unexpected_block', `${block.cid} came, and ${cid} was due`)
     }
   }
 
@@ -84,6 +96,18 @@ export class Blocks {
     const nOwed = this._owed.get(cid.key) ?? 0
     if (nOwed > 0) this._owed.set(cid.key, nOwed - 1)
     return nOwed > 0 || (cid.isIdentity && this._nPassed++ < PASSED_MAX)
+  }
+
+  /** @param {Block} block the one that was peeked at */
+  _use ({ cid, payload }) {
+    if (this._seen.size === BLOCKS_MAX) throw new RetrievalError('dag_too_large', `more than ${BLOCKS_MAX} blocks`)
+    this._early = null
+    this._seen.add(cid.key)
+    return payload
+  }
+
+  _count () {
+    if (++this._nVisits > VISITS_MAX) throw new RetrievalError('dag_too_large', `more than ${VISITS_MAX} blocks, repetitions included`)
   }
 
   /**

@@ -20,7 +20,7 @@ export const ENTRIES_MAX = 1 << 20 // names of one directory
 /** @typedef {import('./cid.js').Cid} Cid */
 /** @typedef {import('./dag-pb.js').PBLink} PBLink */
 /** @typedef {import('./unixfs.js').UnixfsNode} UnixfsNode */
-/** @typedef {{ take(cid: Cid): Promise<Uint8Array> }} BlockSource */
+/** @typedef {{ take(cid: Cid): Promise<Uint8Array>, takeIfSent(cid: Cid): Promise<Uint8Array | null> }} BlockSource */
 /** @typedef {{ start: number, size: number }} Extent */
 /** @typedef {{ own: Uint8Array, links: PBLink[], linkSizes: number[], size: number }} FileNode */
 /** @typedef {{ kind: 'file', cid: Cid, size: number, root: FileNode }} FileEntity */
@@ -134,7 +134,9 @@ async function * pieces (blocks, root, part) {
     }
     if (open.length === FILE_DEPTH_MAX) throw new RetrievalError('dag_too_large', `a file is deeper than ${FILE_DEPTH_MAX} nodes`)
     const [cid, extent] = value
-    const node = readNode(cid, await blocks.take(cid))
+    const payload = extent?.size === 0 ? await blocks.takeIfSent(cid) : await blocks.take(cid)
+    if (payload === null) continue
+    const node = readNode(cid, payload)
     if (extent !== null && node.size !== extent.size) throw malformed(`a file's node claims ${node.size} bytes, the one above it ${extent.size}`)
     yield overlap(node.own, extent?.start ?? 0, part)
     open.push(below(node, extent?.start ?? 0, part))
@@ -162,7 +164,8 @@ function * below (node, start, part) {
   }
   for (const [index, { cid }] of node.links.entries()) {
     const size = node.linkSizes[index]
-    if (at < part.start + part.size && at + size > part.start) yield [cid, { start: at, size }]
+    const isEmpty = size === 0 && at >= part.start && at <= part.start + part.size
+    if (isEmpty || (size > 0 && at < part.start + part.size && at + size > part.start)) yield [cid, { start: at, size }]
     at += size
   }
 }
