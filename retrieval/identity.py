@@ -6,12 +6,19 @@ is asked for by name. The libraries of the EVM world are loaded on first use, be
 
 from __future__ import annotations
 
+import hashlib
 import secrets
 from functools import lru_cache
 from typing import TYPE_CHECKING, Final, NewType
 
-from nacl.bindings import crypto_sign_open
+from nacl.bindings import (
+    crypto_scalarmult,
+    crypto_sign_ed25519_pk_to_curve25519,
+    crypto_sign_ed25519_sk_to_curve25519,
+    crypto_sign_open,
+)
 from nacl.exceptions import BadSignatureError
+from nacl.exceptions import RuntimeError as NaclError
 from nacl.signing import SigningKey
 from sha3 import keccak_256
 
@@ -73,6 +80,16 @@ class PeerKey:
     def sign(self, kind: str, body: bytes) -> bytes:
         """Sign the exact bytes of a message as one of its kind: 64 bytes over ``retrieval/<kind>/1 ‖ 0x00 ‖ body``."""
         return self._signing_key.sign(_signed_bytes(kind, body)).signature
+
+    def secret_with(self, peer_id: PeerId, purpose: str) -> bytes:
+        """32 bytes that only this peer and the other can compute: SHA-256 over the purpose, a zero byte, and X25519 of both identities'
+        keys (RFC 7748, section 4.1 maps them). Raises ``RemoteProtocolError(unsupported_key)`` when the other has no such key."""
+        try:
+            theirs = crypto_sign_ed25519_pk_to_curve25519(public_key_of(peer_id))
+            shared = crypto_scalarmult(crypto_sign_ed25519_sk_to_curve25519(self.seed + public_key_of(self.peer_id)), theirs)
+        except NaclError as error:
+            raise RemoteProtocolError(ErrorCode.UNSUPPORTED_KEY, "the peer's key agrees on no secret") from error
+        return hashlib.sha256(b"retrieval/%b/1\0%b" % (purpose.encode("ascii"), shared)).digest()
 
     def __repr__(self) -> str:
         return f"PeerKey({self.peer_id.hex()})"
