@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import AsyncExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -22,7 +22,7 @@ from retrieval.settings import load
 from retrieval.store.blocks import BlockStore
 from retrieval.store.car import write_car
 from retrieval.store.disk import DiskBlockStore
-from retrieval.transport.libp2p import open_host, parse_address
+from retrieval.transport.libp2p import open_host
 from retrieval.transport.writer import open_writer, steady_clock
 
 from .config import ClientSettings
@@ -32,6 +32,8 @@ from .receipts import bundle_of, receipt_status
 from .source import Source
 from .unwrap import one_error
 from .wallet import Wallet, open_wallet_in_turn
+from .web.address import GatewayAddress, provider_of
+from .web.fetch import WebFetch, WebWanted
 
 PROGRAM: Final = "retrieval-client"
 
@@ -74,7 +76,7 @@ class Order:
 
     source: Source
     provider: str
-    """Multiaddr with ``/p2p/``."""
+    """Multiaddr with ``/p2p/``, or the URL of a gateway."""
     out: Path | None
     """Where to write; None leaves the blocks in the store."""
     as_car: bool = False
@@ -101,7 +103,7 @@ def get(
     keep: bool = False,
     on_progress: OnProgress = lambda progress: None,
 ) -> Retrieval:
-    """Fetch ``cid`` (or ``cid/path``) from the provider at a multiaddr, for at most ``max_spend``.
+    """Fetch ``cid`` (or ``cid/path``) from the provider at a multiaddr or the gateway at a URL, for at most ``max_spend``.
 
     ``max_spend`` is in the token's smallest unit, over all deals of this call; 0 leaves it to the wallet's ``per_fetch``, and no figure
     lifts it above that. With ``out`` the file or directory is written there, and its blocks are dropped unless ``keep``; without it
@@ -148,25 +150,33 @@ async def retrieve(home: Home, order: Order, *, on_progress: OnProgress = lambda
     if order.out is not None:
         await trio.to_thread.run_sync(check_target, order.out)
     per_fetch = settings.wallet.per_fetch
-    wanted = Wanted(
-        source=order.source,
-        provider=parse_address(order.provider),
-        spend_max=per_fetch if order.spend_max is None else min(order.spend_max, per_fetch),
-        timeout_s=settings.fetch.timeout if order.timeout_s is None else order.timeout_s,
-    )
+    spend_max = per_fetch if order.spend_max is None else min(order.spend_max, per_fetch)
+    timeout_s = settings.fetch.timeout if order.timeout_s is None else order.timeout_s
+    provider = provider_of(order.provider)
     with one_error():
         async with open_wallet_in_turn(home, settings, command=f"{PROGRAM} get", now=began) as wallet:
             with closing(DiskBlockStore(home.blocks_path, bytes_max=settings.store.bytes_max)) as store:
-                async with open_writer(wallet.journal, clock) as writer, open_host(wallet.peer_key.seed) as host:
-                    meet = own_sessions(host, wallet, store, writer, clock=clock)
-                    fetch = Fetch(meet, wallet, store, writer, wanted, clock=clock, open_chain=EvmChain, on_progress=on_progress)
+                async with open_writer(wallet.journal, clock) as writer, AsyncExitStack() as until_delivered:
                     with wallet.shared(writer):
-                        await fetch.run()
-                    async with trio.open_nursery() as parting:  # the last words travel while the content is written
-                        parting.start_soon(host.shut_down)
-                        held, n_bytes = await trio.to_thread.run_sync(_deliver, store, wallet, order)
-                tally = fetch.tally
-                receipts = [receipt_status(bundle_of(wallet.state, deal, wallet.peer_key.peer_id)) for deal in tally.spent]
+                        if isinstance(provider, GatewayAddress):
+                            sought = WebWanted(source=order.source, provider=provider, spend_max=spend_max, timeout_s=timeout_s)
+                            bought = WebFetch(wallet, store, writer, sought, clock=clock, open_chain=EvmChain, on_progress=on_progress)
+                            await bought.run()
+                            tally, is_proven = bought.tally, bought.are_receipts_verified
+                        else:
+                            wanted = Wanted(source=order.source, provider=provider, spend_max=spend_max, timeout_s=timeout_s)
+                            host = await until_delivered.enter_async_context(open_host(wallet.peer_key.seed))
+                            meet = own_sessions(host, wallet, store, writer, clock=clock)
+                            fetch = Fetch(meet, wallet, store, writer, wanted, clock=clock, open_chain=EvmChain, on_progress=on_progress)
+                            await fetch.run()
+                            # The last words travel while the content is written.
+                            parting = await until_delivered.enter_async_context(trio.open_nursery())
+                            parting.start_soon(host.shut_down)
+                            tally = fetch.tally
+                    held, n_bytes = await trio.to_thread.run_sync(_deliver, store, wallet, order)
+                if not isinstance(provider, GatewayAddress):
+                    receipts = [receipt_status(bundle_of(wallet.state, deal, wallet.peer_key.peer_id)) for deal in tally.spent]
+                    is_proven = bool(receipts) and all(status == "verified" for status in receipts)
     first_s = None if tally.first_verified_at is None else tally.first_verified_at - began - tally.channel_open_s
     return Retrieval(
         root=format_cid(order.source.root),
@@ -175,7 +185,7 @@ async def retrieve(home: Home, order: Order, *, on_progress: OnProgress = lambda
         blocks=held.n_blocks,
         verified=held.complete,
         paid=tally.spent_sum,
-        receipt_verified=bool(receipts) and all(status == "verified" for status in receipts),
+        receipt_verified=is_proven,
         ttfb_ms=None if first_s is None else round(first_s * 1000, 1),
         seconds=round(clock() - began, 3),
         deal_id=[*tally.spent][-1].hex() if tally.spent else None,

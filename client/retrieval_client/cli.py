@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 PROGRAM: Final = "retrieval-client"
 
 FROM = click.option(
-    "--from", "provider", required=True, metavar="ADDR", help="The provider, a multiaddr that ends in /p2p/ and its peer id."
+    "--from", "provider", required=True, metavar="ADDR|URL", help="A multiaddr that ends in /p2p/ and a peer id, or a gateway's URL."
 )
 
 
@@ -69,9 +69,10 @@ def init(console: Console, home: Home, rpc: str) -> None:
 
 @cli.command()
 @click.argument("amount", nargs=-1, required=True)
-@click.option("--provider", required=True, metavar="ADDR", help="The provider, a multiaddr that ends in /p2p/ and its peer id.")
+@click.option("--provider", required=True, metavar="ADDR|URL", help="A multiaddr that ends in /p2p/ and a peer id, or a gateway's URL.")
+@click.option("--cid", metavar="CID[/PATH]", help="Of a gateway: content that has a price there, where most of it has none.")
 @verb
-def fund(console: Console, home: Home, amount: tuple[str, ...], provider: str) -> None:
+def fund(console: Console, home: Home, amount: tuple[str, ...], provider: str, cid: str | None) -> None:
     """Open a payment channel with a provider, or top it up: `fund 1 USD --provider ADDR`."""
     import trio
 
@@ -79,10 +80,17 @@ def fund(console: Console, home: Home, amount: tuple[str, ...], provider: str) -
     from retrieval.units import USD_DECIMALS, parse_amount
 
     from . import screens
-    from .funding import fund as fund_channel
+    from .funding import fund as fund_peer
+    from .web.address import is_gateway, parse_gateway
+    from .web.funding import INLINE
+    from .web.funding import fund as fund_gateway
 
     settings, deposit = _settings(home), parse_amount(" ".join(amount), decimals=USD_DECIMALS)
-    funded = trio.run(lambda: fund_channel(home, settings, provider, deposit, open_chain=EvmChain))
+    if is_gateway(provider):
+        gateway, priced = parse_gateway(provider), cid or INLINE
+        funded = trio.run(lambda: fund_gateway(home, settings, gateway, deposit, open_chain=EvmChain, cid=priced))
+    else:
+        funded = trio.run(lambda: fund_peer(home, settings, provider, deposit, open_chain=EvmChain))
     result = {
         "channel_id": funded.channel_id.hex(),
         "provider": provider,
@@ -108,8 +116,16 @@ def quote(console: Console, home: Home, cid: str, provider: str) -> None:
     from .funding import quote as ask_quote
     from .rows import offer_row
     from .source import Source
+    from .web.address import is_gateway, parse_gateway
+    from .web.funding import quote as ask_gateway
+    from .web.receipts import quote_row
 
     settings, source = _settings(home), Source.parse(cid)
+    if is_gateway(provider):
+        gateway = parse_gateway(provider)
+        price = quote_row(source, gateway, trio.run(ask_gateway, gateway, source), per_fetch=settings.wallet.per_fetch)
+        console.emit(price, table=lambda: screens.price(price))
+        return
     offer = trio.run(lambda: ask_quote(home, settings, source, provider))
     result = offer_row(source, provider, offer, per_fetch=settings.wallet.per_fetch)
     console.emit(result, table=lambda: screens.offer(result))
@@ -220,14 +236,18 @@ def channels(console: Console, home: Home, offline: bool) -> None:
     from . import screens
     from .rows import channel_rows
     from .wallet import open_wallet
+    from .web import receipts as web
+    from .web.leaving import refresh_all
 
     settings = _settings(home)
     if settings.chain.rpc and not offline:
         with open_wallet(home, settings, command=f"{PROGRAM} channels", now=time.time()) as wallet:
             known = [line for line in wallet.lines.values() if line.channel is not None]
-            wallet.refresh(EvmChain(settings.chain.rpc), known, now=time.time())
+            chain = EvmChain(settings.chain.rpc)
+            wallet.refresh(chain, known, now=time.time())
+            refresh_all(wallet, chain, now=time.time())
     with closing(_state(home)) as state:
-        rows = list(channel_rows(state))
+        rows = [*channel_rows(state), *web.channel_rows(state)]
     console.emit(rows, table=lambda: screens.channels(rows))
 
 
@@ -245,13 +265,15 @@ def close(console: Console, home: Home, channel: str) -> None:
     from .leaving import find_channel, leave
     from .rows import closing_row
     from .wallet import open_wallet
+    from .web.leaving import leave_web
 
     settings = _settings(home)
     if not settings.chain.rpc:
         raise LocalProtocolError(ErrorCode.CONFIG_INVALID, "chain.rpc is empty, and money needs a chain")
     with open_wallet(home, settings, command=f"{PROGRAM} close", now=time.time()) as wallet:
         channel_id = find_channel(wallet.state, channel)
-        result = closing_row(channel_id, wallet.key.address, leave(wallet, EvmChain(settings.chain.rpc), channel_id, now=time.time()))
+        go = leave_web if channel_id in wallet.web_channels else leave
+        result = closing_row(channel_id, wallet.key.address, go(wallet, EvmChain(settings.chain.rpc), channel_id, now=time.time()))
     console.emit(result, table=lambda: screens.closing(result))
 
 
@@ -281,12 +303,13 @@ def receipts() -> None:
 @receipts.command("list")
 @verb
 def receipts_list(console: Console, home: Home) -> None:
-    """Show every deal's last receipt, and what a check of it says."""
+    """Show every deal's last receipt, those of answers over HTTP, and what a check of each says."""
     from . import screens
     from .rows import receipt_rows
+    from .web.receipts import purchase_rows
 
     with closing(_state(home)) as state:
-        rows = list(receipt_rows(state, _peer_id(home)))
+        rows = [*receipt_rows(state, _peer_id(home)), *purchase_rows(state)]
     console.emit(rows, table=lambda: screens.receipts(rows))
 
 
@@ -329,10 +352,10 @@ def receipts_verify(console: Console, home: Home, files: tuple[Path, ...], allow
 def receipts_export(console: Console, home: Home, deals: tuple[str, ...], out: Path) -> None:
     """Write receipts as files that anybody can check: of the deals named, else of all."""
     from . import screens
-    from .receipts import export
+    from .web.receipts import export_all
 
     with closing(_state(home)) as state:
-        rows = export(state, _peer_id(home), deals, out)
+        rows = export_all(state, _peer_id(home), deals, out)
     console.emit(rows, table=lambda: screens.exported(rows))
 
 

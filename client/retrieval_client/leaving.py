@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from retrieval.deal import fold
-from retrieval.deal.records import ChannelRecord
+from retrieval.deal.records import ChannelRecord, HttpChannelRecord
 from retrieval.deal.spending import SpendingLine
 from retrieval.errors import ErrorCode, LocalProtocolError
 from retrieval.ledger.state import StateView
@@ -67,7 +67,8 @@ def leave(wallet: Wallet, chain: Chain, channel_id: ChannelId, *, now: float) ->
 def find_channel(state: StateView, text: str) -> ChannelId:
     """The channel whose id begins with these hex digits. Raises ``LocalProtocolError``: ``channel_missing``, ``usage``."""
     prefix = text.lower().removeprefix("0x")
-    found = [channel_id for channel_id, _ in fold.scan(state, ChannelRecord) if channel_id.hex().startswith(prefix)]
+    known = [channel_id for kind in (ChannelRecord, HttpChannelRecord) for channel_id, _ in fold.scan(state, kind)]
+    found = [channel_id for channel_id in known if channel_id.hex().startswith(prefix)]
     if not prefix or not found:
         raise LocalProtocolError(ErrorCode.USAGE, f"no channel's id begins with {text[:64]!r}; `retrieval-client channels` shows them")
     if len(found) > 1:

@@ -81,7 +81,7 @@ def export(state: StateView, client: PeerId, deals: Sequence[str], out: Path) ->
     is_file = out.name.endswith(BUNDLE_SUFFIX)
     if is_file and len(wanted) != 1:
         raise LocalProtocolError(ErrorCode.USAGE, f"{len(wanted)} receipts do not go into one file; name a directory")
-    _make_folder(out.parent if is_file else out)
+    make_folder(out.parent if is_file else out)
     rows = []
     for deal_id in wanted:
         bundle = bundle_of(state, deal_id, client)
@@ -101,7 +101,8 @@ def receipted_deals(state: StateView) -> list[DealId]:
     ]
 
 
-def _make_folder(path: Path) -> None:
+def make_folder(path: Path) -> None:
+    """Where receipts go. Raises ``LocalProtocolError(file_unreadable)``."""
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:

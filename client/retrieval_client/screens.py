@@ -63,6 +63,23 @@ def offer(row: Row) -> View:
     return facts(lines | {"signed": "by the provider; nothing by us"})
 
 
+def price(row: Row) -> View:
+    """What a gateway asks; nobody signed it."""
+    fee = f" + {_usd(row['flat_fee'])}" if row["flat_fee"] != "0" else ""
+    is_free = row["total"] == "0"
+    lines = {
+        "content": "/".join(filter(None, (row["root"], row["path"]))),
+        "size": "not said" if is_free and not row["bytes"] else f"at most {show_size(row['bytes'])}",
+        "price": "free" if is_free else show_price(int(row["price_per_gib"])) + fee,
+        "total": "free" if is_free else f"at most {_usd(row['total'])}",
+    }
+    if not is_free:
+        lines["paid by"] = ", ".join(row["pays_by"])
+    if not row["within_per_fetch"]:
+        lines["limit"] = "above wallet.per_fetch: a get would refuse it"
+    return facts(lines | {"signed": "by nobody: each answer says what it costs before it is paid"})
+
+
 def retrieved(row: Row) -> View:
     lines = {"written": f"{row['path']}, {show_size(row['bytes'])} in {row['blocks']:,} blocks, every one verified"}
     if row["deal_id"] is None:

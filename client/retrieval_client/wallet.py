@@ -15,7 +15,8 @@ import trio
 
 from retrieval.deal import fold, postings
 from retrieval.deal.ending import ended
-from retrieval.deal.records import ChannelRecord, DealRecord, LineRecord, Outcome, ReceiptRecord
+from retrieval.deal.outlay import Outlay
+from retrieval.deal.records import ChannelRecord, DealRecord, HttpChannelRecord, HttpCountRecord, LineRecord, Outcome, ReceiptRecord
 from retrieval.deal.sale import position_of
 from retrieval.deal.spending import SpendingLine
 from retrieval.deal.states import PURCHASE, Lifecycle, PurchaseEvent, PurchaseState
@@ -42,6 +43,7 @@ from retrieval.wire.messages import DealId, Present, SessionKeyFields, Settlemen
 from retrieval.wire.receipt import Receipt
 
 from .config import ClientSettings
+from .web.channel import WebChannel
 
 TURN_WAIT_S: Final = 10.0
 """How long a second process waits for its turn to sign (ARCHITECTURE.md, "Storage and processes")."""
@@ -84,6 +86,11 @@ class Wallet:
         self.key: Final = EvmKey.from_secret(read_secret(home.wallet_key_path).reveal())
         self.voucher_signer: Final = VoucherSigner(self.key, self.deployment.chain_id, self.deployment.contract)
         self.lines: Final[dict[bytes, SpendingLine]] = {}
+        self.web_channels: Final[dict[bytes, WebChannel]] = {
+            key: WebChannel(Outlay.restored(key, channel, fold.get(storage, HttpCountRecord, key)), self.voucher_signer)
+            for key, channel in fold.scan(storage, HttpChannelRecord)
+        }
+        """Those that are spent from over HTTP; they belong to Trio's thread."""
         self._writer: JournalWriter | None = None
         self._turns: Final[dict[PeerId, trio.Lock]] = {}
         for key, channel in fold.scan(storage, ChannelRecord):
