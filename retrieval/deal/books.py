@@ -62,6 +62,8 @@ class Tables:
     sent: Mapping[bytes, SentRecord] = field(default_factory=dict)
     http_channels: Mapping[bytes, HttpChannelRecord] = field(default_factory=dict)
     tabs: Mapping[bytes, TabRecord] = field(default_factory=dict)
+    fees: Mapping[tuple[bytes, bytes], float] = field(default_factory=dict)
+    """When a tab was charged the flat fee of a selection last, by its key and the digest; unix seconds."""
     reservations: tuple[bytes, ...] = ()
     """Ids of transfers that are still pending."""
 
@@ -97,7 +99,7 @@ class ProviderBooks:
             key: Tab.restored(key, tables.tabs.get(key), tables.http_channels.get(key)) for key in {*tables.tabs, *tables.http_channels}
         }
         """Of those who pay over HTTP, by channel id or payer's address."""
-        self._fees: dict[tuple[bytes, bytes], float] = {}
+        self._fees = dict(tables.fees)
         for channel_id, channel in tables.channels.items():
             self.line(channel_id).channel = channel
             self.channel_of_peer[channel.session_key.peer_id] = channel_id

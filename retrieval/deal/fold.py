@@ -31,10 +31,12 @@ from retrieval.deal.records import (
     TokenRecord,
 )
 from retrieval.errors import ErrorCode, LocalProtocolError
+from retrieval.identity import DIGEST_SIZE
 from retrieval.ledger.entry import Entry
 from retrieval.ledger.journal import RecordKind
 from retrieval.ledger.state import Row, StateView
 from retrieval.ledger.transfers import open_reservations, transfer_rows
+from retrieval.units import floor_div
 from retrieval.wire import shape
 from retrieval.wire.receipt import NO_RECEIPT, receipt_digest
 
@@ -63,6 +65,8 @@ TABLE_OF_BODY: Final[dict[type, str]] = {
 }
 OPEN_DEALS: Final = "open-deals/1"
 """Ids of deals without an outcome, so that a start does not read every deal there ever was."""
+HTTP_FEES: Final = "http-fees/1"
+"""By tab and digest of a selection: when its flat fee was charged last over HTTP, so that a restart does not charge it again that day."""
 UNHEARD_EXACTS: Final = "unheard-exacts/1"
 """Ids of ``exact`` transfers that were submitted and not seen mined, for the same reason."""
 LAST_RECEIPTS: Final = "last-receipts/1"
@@ -85,6 +89,10 @@ def reduce(state: StateView, entry: Entry) -> list[Row]:
         transfer = shape.decode(ExactRecord, record.body)
         is_unheard = transfer.amount > 0 and not transfer.transaction
         rows.append(Row(table=UNHEARD_EXACTS, key=record.subject, value=b"\x01" if is_unheard else None))
+    elif record.kind is RecordKind.HTTP_SALE:
+        sale = shape.decode(HttpSaleRecord, record.body)
+        if sale.flat_fee is not None:
+            rows.append(Row(table=HTTP_FEES, key=sale.tab + sale.selection.digest, value=entry.time_ms.to_bytes(8, "big")))
     elif record.kind is RecordKind.OUTCOME:
         if state.get(OPEN_DEALS, record.subject) is None:
             raise LocalProtocolError(ErrorCode.JOURNAL_BROKEN, f"deal {record.subject.hex()} ended and was not open")
@@ -140,5 +148,13 @@ def load_tables(state: StateView) -> Tables:
         sent=of_open(SentRecord),
         http_channels=dict(scan(state, HttpChannelRecord)),
         tabs=dict(scan(state, TabRecord)),
+        fees=_fees(state),
         reservations=tuple(transfer.id for transfer in open_reservations(state)),
     )
+
+
+def _fees(state: StateView) -> dict[tuple[bytes, bytes], float]:
+    """As ``Tables`` has them."""
+    return {
+        (key[:-DIGEST_SIZE], key[-DIGEST_SIZE:]): floor_div(int.from_bytes(time_ms, "big"), 1000) for key, time_ms in state.scan(HTTP_FEES)
+    }

@@ -174,6 +174,8 @@ class HttpSaleRecord:
     n_bytes: int = wire(4, _bytes)
     amount: int = wire(5, shape.amount)
     price_per_gib: int = wire(6, shape.amount)
+    flat_fee: int | None = wire(7, shape.amount, optional=True)
+    """What of the amount was for the content itself, once a day; None where nothing was due."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -196,6 +196,7 @@ class Tab:
                 n_bytes=n_bytes,
                 amount=amount,
                 price_per_gib=order.rate.price_per_gib,
+                flat_fee=order.fee or None,
             )
             records += (record(order_id, sale), self.to_record())
         return amount, records

@@ -14,6 +14,7 @@ from retrieval.deal.audit import check
 from retrieval.deal.books import ProviderBooks
 from retrieval.deal.records import ExactRecord, HttpChannelRecord, HttpSaleRecord, record
 from retrieval.deal.tab import ORDERS_OPEN_MAX, OrderId, Tab
+from retrieval.deal.terms import FLAT_FEE_ONCE_S
 from retrieval.errors import ErrorCode, RemoteProtocolError
 from retrieval.identity import EvmKey, PeerKey
 from retrieval.ledger.journal import Journal, Record
@@ -154,6 +155,18 @@ def test_many_small_answers_cost_what_one_large_one_does(shop: Shop, tab: Tab) -
         shop.close(tab, shop.order(tab, 256 * KIB), 256 * KIB)
     assert tab.charged == CENT.owed(16 * MIB)
     assert 64 * CENT.owed(256 * KIB) == 192  # what rounding each up would have come to
+    check(shop.state)
+
+
+def test_a_flat_fee_that_was_charged_is_remembered_through_a_restart_for_a_day(shop: Shop, tab: Tab) -> None:
+    with_fee = Rate(price_per_gib=10_000, flat_fee=5)
+    assert shop.close(tab, shop.order(tab, MIB, rate=with_fee), 1) == 1 + 5
+    [(_, sale)] = fold.scan(shop.state, HttpSaleRecord)
+    assert (sale.amount, sale.flat_fee) == (6, 5)
+    shop.restart()
+    assert not shop.books.flat_fee_due(CHANNEL, SELECTION.digest, FLAT_FEE_ONCE_S - 1)
+    assert shop.books.flat_fee_due(CHANNEL, SELECTION.digest, FLAT_FEE_ONCE_S)
+    assert shop.books.flat_fee_due(PAYER.address, SELECTION.digest, 0)
     check(shop.state)
 
 
