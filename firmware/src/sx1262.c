@@ -152,11 +152,10 @@ static uint32_t frequency_steps(uint32_t frequency_hz)
 /* Wiring of the HT-CT62: a TCXO of 1.8 V on DIO3 that settles in 5 ms, the antenna switch on DIO2, and a DC-DC converter. */
 static void set_up_board(struct sx1262 *radio)
 {
-    stand_by(radio);
+    COMMAND(radio, STANDBY, 0x00); /* on the inner oscillator, as long as nobody has powered the TCXO */
     COMMAND(radio, REGULATOR, 0x01);
     COMMAND(radio, TCXO, 0x02, 0x00, 0x01, 0x40);
     COMMAND(radio, CALIBRATE, 0x7F);
-    stand_by(radio);
     COMMAND(radio, ANTENNA_SWITCH, 0x01);
 }
 
