@@ -54,6 +54,7 @@ class C3Machine:
         self._symbols: Final = symbols((build / f"{BOARD}.elf").read_bytes())
         self.flash: Final = Flash(FLASH_SIZE)
         self.peripherals: Final = Peripherals(radio, seed=seed, flash=self.flash)
+        radio.clock = lambda: self.peripherals.now_us
         self._ram: Final = mmap.mmap(-1, RAM_SIZE)
         self._ram[:] = bytes([PAINT]) * RAM_SIZE
         for segment in image.segments:
@@ -73,11 +74,6 @@ class C3Machine:
     @property
     def findings(self) -> list[str]:
         return self.peripherals.findings + self.flash.findings
-
-    @property
-    def now_us(self) -> int:
-        """The time of the chip's own clock; ahead of the air while it waits in a loop."""
-        return self.peripherals.now_us
 
     def step(self, now_us: int, *, dio1: bool) -> int | None:
         from unicorn import UcError

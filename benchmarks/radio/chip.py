@@ -99,14 +99,14 @@ class Question:
 class Sx1262:
     """One chip. ``select``, ``exchange`` and ``deselect`` are its SPI; ``transfer`` is a whole transaction of a driver that minded BUSY."""
 
-    def __init__(self, station: Station, timeline: Timeline, *, seed: int, clock: Callable[[], int] | None = None) -> None:
-        """``clock`` is the time the driver lives in, where that runs ahead of the air while it is busy."""
+    def __init__(self, station: Station, timeline: Timeline, *, seed: int) -> None:
+        self.clock: Callable[[], int] = lambda: timeline.now_us
+        """The time the driver lives in, in microseconds: where it runs ahead of the air while it waits, BUSY falls in its time."""
         self.findings: Final[list[str]] = []
         self.on_interrupt: Callable[[], None] = lambda: None
         """Called when DIO1 rises."""
         self._station: Final = station
         self._timeline: Final = timeline
-        self._clock: Final = clock or (lambda: timeline.now_us)
         self._random: Final = random.Random(seed)
         self._timer = Appointment(lambda: None)
         self._is_selected = False
@@ -134,11 +134,11 @@ class Sx1262:
         self._last: Reception | None = None
         self._is_continuous = False
         self._cad_saw = False
-        self._busy_until_us = self._clock() + RESET_BUSY_US
+        self._busy_until_us = self.clock() + RESET_BUSY_US
 
     @property
     def busy(self) -> bool:
-        return self._clock() < self._busy_until_us
+        return self.clock() < self._busy_until_us
 
     @property
     def dio1(self) -> bool:
@@ -147,7 +147,7 @@ class Sx1262:
     def select(self) -> None:
         """NSS falls."""
         if self.busy:
-            self.punish(f"was selected while BUSY, {self._busy_until_us - self._clock()} us too early")
+            self.punish(f"was selected while BUSY, {self._busy_until_us - self.clock()} us too early")
         if self._is_selected:
             self.punish("was selected twice")
         self._is_selected = True
@@ -196,7 +196,7 @@ class Sx1262:
         return answered
 
     def punish(self, words: str) -> None:
-        self.findings.append(f"{self._clock() / 1_000_000:.6f} {self._station.name}: the radio {words}")
+        self.findings.append(f"{self._timeline.now_us / 1_000_000:.6f} {self._station.name}: the radio {words}")
 
     # What commands do.
 
@@ -362,7 +362,7 @@ class Sx1262:
             self.punish(f"was sent {command.name} while in {self.mode.name}")
         elif isinstance(command, Setter) and command.wants_rc and self.mode is not Mode.STANDBY_RC:
             self.punish(f"was sent {command.name} while on its crystal")
-        self._busy_until_us = self._clock() + command.busy_us
+        self._busy_until_us = self.clock() + command.busy_us
         self._said = Said.NOTHING
         wrong: str | None = f"{len(arguments)} bytes: {arguments.hex()}"
         if len(arguments) in command.sizes:

@@ -25,7 +25,7 @@ class Machine(Protocol):
     """Something that runs the firmware."""
 
     def step(self, now_us: int, *, dio1: bool) -> int | None:
-        """Run until idle; returns when to run next, None for only when something happens. Raises ``Stuck``."""
+        """Run until idle. Returns when to run next, None for only when something happens; times begin with the machine. Raises ``Stuck``."""
 
     def feed(self, sent: bytes) -> None:
         """Bytes from the host, as on a serial line, cut anywhere."""
@@ -57,6 +57,8 @@ class Node:
         """Called with bytes for the host as they come."""
         self._timeline: Final = air.timeline
         self._journal: Final = air.journal
+        self._started_us = self._timeline.now_us
+        """When power came: a machine's clock begins at zero."""
         self._machine: Machine = build(name, self.chip)
         self._is_running = False
         self._next = Appointment(lambda: None)
@@ -76,11 +78,12 @@ class Node:
         """Power goes and comes back at once: flash stays, everything else starts anew, in a machine made by ``build``."""
         survived = self._machine.read_flash()
         self._machine.close()
-        self.chip.reset()
+        self._next.cancel()
         self._journal.write(self.name, "restarts")
+        self._started_us = self._timeline.now_us
         self._machine = build(self.name, self.chip)
         self._machine.write_flash(survived)
-        self._next.cancel()
+        self.chip.reset()
         self._call()
 
     @property
@@ -106,14 +109,14 @@ class Node:
         now_us = self._timeline.now_us
         self._next.cancel()
         for _ in range(STEPS_MAX):
-            next_us = self._machine.step(now_us, dio1=self.chip.dio1)
+            next_us = self._machine.step(now_us - self._started_us, dio1=self.chip.dio1)
             if not self.chip.dio1:
                 break
         else:
             raise Stuck(f"{self.name}: DIO1 is high after {STEPS_MAX} steps at {now_us} us")
         self._is_running = False
         if next_us is not None:
-            self._next = self._timeline.at(max(next_us, now_us + 1), self._run)
+            self._next = self._timeline.at(max(self._started_us + next_us, now_us + 1), self._run)
         self._give_output()
 
     def _give_output(self) -> None:
