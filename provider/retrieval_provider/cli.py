@@ -201,9 +201,10 @@ def price(console: Console, home: Home, cid: str | None, amount: tuple[str, ...]
 @cli.command()
 @click.option("--listen", multiple=True, metavar="MULTIADDR", help="Where clients reach this provider, in place of serve.listen.")
 @click.option("--http", multiple=True, metavar="MULTIADDR", help="Where the HTTP gateway listens, in place of http.listen.")
+@click.option("--operator", multiple=True, metavar="MULTIADDR", help="Where your page and /metrics are, in place of operator.listen.")
 @RPC
 @verb
-def serve(console: Console, home: Home, listen: tuple[str, ...], http: tuple[str, ...], rpc: str | None) -> None:
+def serve(console: Console, home: Home, listen: tuple[str, ...], http: tuple[str, ...], operator: tuple[str, ...], rpc: str | None) -> None:
     """Serve, take payment, and claim it.
 
     Ctrl-C tells the clients, claims, and ends; a second one ends at once.
@@ -213,7 +214,8 @@ def serve(console: Console, home: Home, listen: tuple[str, ...], http: tuple[str
     from .config import load_settings
     from .foreground import serve as serve_in_foreground
 
-    settings, _ = load_settings(home, {"serve.listen": listen or None, "http.listen": http or None, "chain.rpc": rpc})
+    flags = {"serve.listen": listen or None, "http.listen": http or None, "operator.listen": operator or None, "chain.rpc": rpc}
+    settings, _ = load_settings(home, flags)
     trio.run(serve_in_foreground, console, home, settings)
 
 
@@ -228,6 +230,24 @@ def status(console: Console, home: Home) -> None:
     settings, _ = load_settings(home)
     result = overview(home, settings)
     console.emit(result, table=lambda: screens.status(result))
+
+
+@cli.command("operator")
+@click.option("--renew", is_flag=True, help="Make a new token; the old one, and whoever came in with it, are out.")
+@verb
+def operator_page(console: Console, home: Home, renew: bool) -> None:
+    """Show the address of your page, with the token that opens it.
+
+    It is served where `serve --operator` or operator.listen says.
+    """
+    from . import screens
+    from .commands import ask_status
+    from .operator.token import ensure_token, renew_token
+
+    token = renew_token(home.require()) if renew else ensure_token(home.require())
+    live = ask_status(home)
+    result = {"serving": live is not None, "urls": [] if live is None else live["operator"], "token": token}
+    console.emit(result, table=lambda: screens.operator(result))
 
 
 @cli.command()

@@ -42,8 +42,9 @@ TURN_S: Final = 5.0
 """How long another command, which is no `serve`, may keep the state."""
 
 
-def verbs_of(node: Node, settings: ProviderSettings) -> Mapping[str, Verb]:
-    """What a running node answers at its control socket."""
+def verbs_of(node: Node, settings: ProviderSettings, pages: tuple[str, ...]) -> Mapping[str, Verb]:
+    """What a running node answers at its control socket; ``pages`` are the addresses of the operator's page."""
+    from .operator import live
 
     async def claim(args: Json) -> Json:
         if node.settler is None:
@@ -62,13 +63,14 @@ def verbs_of(node: Node, settings: ProviderSettings) -> Mapping[str, Verb]:
         return {
             "pid": os.getpid(),
             "addresses": list(node.addresses),
+            "operator": list(pages),
             "rpc": settings.chain.rpc or None,
             "sessions": len(node.sessions),
             "sent_bytes": service.traffic.sent_bytes,
             **figures_of(service.books).to_json(),
         }
 
-    return {"claim": claim, "price": price, "status": status}
+    return {"claim": claim, "price": price, "status": status, **live.verbs_of(node)}
 
 
 def set_price(home: Home, subject: Cid | None, price: PriceRecord) -> None:

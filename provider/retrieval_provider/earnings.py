@@ -106,6 +106,8 @@ class Statement:
         """By id, in the order in which they first paid."""
         self.sums: Final[dict[str, dict[Key, Sums]]] = {by: {} for by in GROUPS}
         """By what ``GROUPS`` names and its key, in the order in which they first appear."""
+        self.last_claim_ms: int | None = None
+        """When a claim was last seen mined."""
         self._journal: Final = journal
         self._deals_kept: Final = deals_kept
         self._read_to = 0
@@ -139,6 +141,7 @@ class Statement:
                 case RecordKind.CLAIM:
                     claim = shape.decode(ClaimRecord, body)
                     if claim.transaction:
+                        self.last_claim_ms = entry.time_ms
                         self._account(subject).claimed_by(claim)
                 case _:
                     pass

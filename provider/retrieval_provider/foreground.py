@@ -30,6 +30,8 @@ from .commands import claimed_json, verbs_of
 from .config import ProviderSettings
 from .figures import figures_of
 from .node import Node, open_node
+from .operator.opening import open_page, url_with_token
+from .operator.token import read_token
 from .settlement import Claimed
 
 log: Final = logging.getLogger("retrieval.provider")
@@ -45,10 +47,11 @@ async def serve(console: Console, home: Home, settings: ProviderSettings) -> Non
     """Serve until SIGINT or SIGTERM; then tell the sessions, claim, and return. A second signal ends the process at once."""
     narrator = Narrator(console)
     async with open_node(home, settings, listener=narrator.tell, on_claimed=narrator.tell_claimed) as node:
-        async with trio.open_nursery() as nursery:
-            await nursery.start(partial(serve_control, home.control_path, verbs_of(node, settings)))
+        shown = open_page(home, settings, peer_id=format_peer_id(node.peer_id), tally=node.service.tally)
+        async with trio.open_nursery() as nursery, shown as pages:
+            await nursery.start(partial(serve_control, home.control_path, verbs_of(node, settings, pages)))
             with trio.open_signal_receiver(*STOP_SIGNALS) as signals:
-                narrator.say_ready(node, settings)
+                narrator.say_ready(node, settings, home, pages)
                 if not console.json:
                     nursery.start_soon(_draw, console, node, narrator)
                 await _first(signals)
@@ -70,18 +73,21 @@ class Narrator:
         """The screen is no longer redrawn, so that what is said stays."""
         self.ended: Final = deque[tuple[PeerId, DealEnded]](maxlen=RECENT_DEALS)
 
-    def say_ready(self, node: Node, settings: ProviderSettings) -> None:
+    def say_ready(self, node: Node, settings: ProviderSettings, home: Home, pages: tuple[str, ...]) -> None:
+        """``pages`` are the addresses of the operator's page. A person gets one that opens it; a script's output goes who knows where."""
         ready = {
             "event": "ready",
             "peer_id": format_peer_id(node.peer_id),
             "addresses": list(node.addresses),
             "urls": list(node.urls),
+            "operator": list(pages),
             "rpc": settings.chain.rpc or None,
         }
         shown = {
             "peer": format_peer_id(node.peer_id),
             "addresses": "\n".join(node.addresses),
             "gateway": "\n".join(node.urls) or "off",
+            "your page": "\n".join(url_with_token(url, read_token(home)) for url in pages) or "off",
             "paid on": settings.chain.rpc or "nothing: all content is free",
         }
         self._console.emit(ready, table=lambda: facts(shown))

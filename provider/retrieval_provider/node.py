@@ -14,7 +14,7 @@ import trio
 from retrieval.deal.events import Event
 from retrieval.errors import ErrorCode, LocalProtocolError, RemoteProtocolError, RetrievalError
 from retrieval.home import Home
-from retrieval.identity import PeerId, PeerKey, assert_fast_signatures, format_peer_id
+from retrieval.identity import PeerId, assert_fast_signatures, format_peer_id
 from retrieval.payment.chain import Deployment
 from retrieval.store.disk import DiskBlockStore
 from retrieval.store.lmdb import LmdbStateStorage
@@ -30,7 +30,9 @@ from .http_credit.counter import Counter
 from .http_credit.opening import open_counter
 from .ledger import Ledger, open_ledger
 from .operator.counting import count_commit, count_event, count_turned_away
+from .operator.health import Checks, Health
 from .operator.metrics import SETTLEMENTS
+from .operator.recent import Recent
 from .operator.tally import Tally
 from .pricing import PriceList
 from .serving import Listener, Service, SessionServer, turn_away
@@ -59,6 +61,9 @@ class Node:
     sessions: set[SessionServer]
     workers: tuple[Worker, ...]
     """The processes of the HTTP gateway."""
+    checks: Checks
+    health: Health
+    recent: Recent
 
 
 @asynccontextmanager
@@ -81,7 +86,8 @@ async def open_node(
         prices = PriceList(state, settings.price)
         chain = await _reach_chain(settings, prices)
         ledger = open_ledger(home, settings, state, deployment=None if chain is None else chain.deployment, now=clock())
-        tally = Tally()
+        tally, recent = Tally(), Recent()
+        opened.enter_context(recent.listening())
         writer = await opened.enter_async_context(open_writer(ledger.journal, clock, on_commit=partial(count_commit, tally)))
         settler = None
         if chain is not None:
@@ -104,15 +110,16 @@ async def open_node(
             quote_lifetime_s=settings.price.quote_lifetime,
             query_rates=QueryRates(settings.serve),
             clock=clock,
-            listener=lambda peer, event: _tell(tally, peer, event, listener),
+            listener=lambda peer, event: _tell(tally, recent, peer, event, listener),
             tally=tally,
         )
         counter = None if chain is None or not settings.http.listen else open_counter(chain, ledger, service, settings)
-        yield await opened.enter_async_context(_running(service, settler, counter, ledger.books.key, home, settings))
+        yield await opened.enter_async_context(_running(service, settler, counter, ledger, chain, recent, home, settings))
 
 
-def _tell(tally: Tally, peer: PeerId, event: Event, listener: Listener) -> None:
+def _tell(tally: Tally, recent: Recent, peer: PeerId, event: Event, listener: Listener) -> None:
     count_event(tally, event)
+    recent.tell(peer, event)
     listener(peer, event)
 
 
@@ -138,9 +145,17 @@ async def _reach_chain(settings: ProviderSettings, prices: PriceList) -> EvmChai
 
 @asynccontextmanager
 async def _running(
-    service: Service, settler: Settler | None, counter: Counter | None, key: PeerKey, home: Home, settings: ProviderSettings
+    service: Service,
+    settler: Settler | None,
+    counter: Counter | None,
+    ledger: Ledger,
+    chain: EvmChain | None,
+    recent: Recent,
+    home: Home,
+    settings: ProviderSettings,
 ) -> AsyncIterator[Node]:
     sessions = set[SessionServer]()
+    key = ledger.books.key
     async with trio.open_nursery() as background:
         background.start_soon(_expire, service)
         if settler is not None:
@@ -155,6 +170,18 @@ async def _running(
             name = format_peer_id(key.peer_id)
             log.info("%s serves on %s", name, ", ".join(host.addresses))
             async with open_workers(home, settings, peer_id=name, libp2p=host.addresses, till=till, tally=service.tally) as door:
+                checks = Checks(
+                    home,
+                    settings,
+                    store=service.store,
+                    writer=service.writer,
+                    settler=settler,
+                    chain=chain,
+                    receiver=None if ledger.receiver is None else ledger.receiver.address,
+                    addresses=host.addresses,
+                    workers=door.workers,
+                    clock=service.clock,
+                )
                 yield Node(
                     peer_id=key.peer_id,
                     addresses=host.addresses,
@@ -163,6 +190,9 @@ async def _running(
                     settler=settler,
                     sessions=sessions,
                     workers=door.workers,
+                    checks=checks,
+                    health=Health(checks.all()),
+                    recent=recent,
                 )
             if counter is not None:
                 with trio.move_on_after(DRAIN_S):  # the workers have ended; what they said last is charged before it is claimed

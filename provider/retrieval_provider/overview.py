@@ -28,7 +28,14 @@ def overview(home: Home, settings: ProviderSettings) -> Json:
     ):
         books = restore_books(home, settings, state)
         price = PriceList(state, settings.price).default
-        still = {"pid": None, "addresses": [], "sessions": 0, "rpc": settings.chain.rpc or None, **figures_of(books).to_json()}
+        still = {
+            "pid": None,
+            "addresses": [],
+            "operator": [],
+            "sessions": 0,
+            "rpc": settings.chain.rpc or None,
+            **figures_of(books).to_json(),
+        }
         return {
             "serving": live is not None,
             "peer_id": format_peer_id(books.key.peer_id),

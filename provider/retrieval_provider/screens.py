@@ -78,6 +78,16 @@ def status(row: Row) -> View:
     )
 
 
+def operator(row: Row) -> View:
+    if row["urls"]:
+        page = "\n".join(f"{url}/?token={row['token']}" for url in row["urls"])
+    elif row["serving"]:
+        page = "none: `serve` runs without operator.listen; start it with --operator /ip4/127.0.0.1/tcp/4804"
+    else:
+        page = "none while it does not serve; `retrieval-provider serve --operator /ip4/127.0.0.1/tcp/4804` shows it"
+    return facts({"your page": page, "token": row["token"]})
+
+
 def serving(now: Row, recent: Sequence[Row]) -> tuple[View, View]:
     """What moves while a provider serves: its sums, and the deals that ended last."""
     sums = facts(

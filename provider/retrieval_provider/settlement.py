@@ -119,9 +119,9 @@ class Settler:
     async def watch(self) -> None:
         """One look at every channel, and the claims it calls for. Raises ``RetrievalError`` when the chain, or gas, fails us."""
         async with self._turn:
-            await self._look(self._channel_lines())
+            await self._look(self.accounts())
             self.looked_at = self._clock()
-            lines = self._channel_lines()
+            lines = self.accounts()
             is_urgent = any(self._must_claim(line) for line in lines if claimable(line))
             if is_urgent or sum(map(claimable, lines)) >= max(1, self._claim_above):
                 await self._claim(lines)
@@ -129,7 +129,7 @@ class Settler:
     async def claim(self, only: ChannelId | None = None) -> Claimed:
         """Claim what vouchers promise and settle it to the receiver: of all channels, or of one. Raises as ``watch``."""
         async with self._turn:
-            lines = [line for line in self._channel_lines() if only is None or line.key == only]
+            lines = [line for line in self.accounts() if only is None or line.key == only]
             await self._look(lines)
             return await self._claim(lines)
 
@@ -141,13 +141,14 @@ class Settler:
 
     def unclaimed(self) -> int:
         """What can be claimed, over all channels."""
-        return sum(map(claimable, self._channel_lines()))
+        return sum(map(claimable, self.accounts()))
 
     def channels(self) -> list[ChannelId]:
         """The channels it settles."""
-        return [ChannelId(line.key) for line in self._channel_lines()]
+        return [ChannelId(line.key) for line in self.accounts()]
 
-    def _channel_lines(self) -> list[Account]:
+    def accounts(self) -> list[Account]:
+        """What it claims from: lines and tabs that have a channel."""
         accounts: tuple[Account, ...] = (*self._books.lines.values(), *self._books.tabs.values())
         return [account for account in accounts if account.channel is not None]
 
@@ -179,7 +180,7 @@ class Settler:
 
     def _complain(self, error: RetrievalError) -> float | None:
         """Log that the chain failed us; returns the seconds after which a payer could have taken back what is not claimed yet."""
-        owing = [line for line in self._channel_lines() if claimable(line)]
+        owing = [line for line in self.accounts() if claimable(line)]
         if not owing:
             log.warning("settlement is held up, and nothing is waiting to be claimed: %s", error)
             return None

@@ -156,13 +156,23 @@ class Connection(web.RequestHandler):
 
 @asynccontextmanager
 async def serving(
-    app: web.Application, sockets: Sequence[socket.socket], *, shutdown_s: float, guests: Guests | None = None
+    app: web.Application,
+    sockets: Sequence[socket.socket],
+    *,
+    shutdown_s: float,
+    guests: Guests | None = None,
+    common: Mapping[str, str] = COMMON,
 ) -> AsyncIterator[None]:
     """Serve on listening sockets while the block runs; then answers have ``shutdown_s`` to end.
 
-    ``guests`` limits who may connect; their requests are counted where the application has ``guard`` among its middlewares.
+    ``common`` are headers of every answer. ``guests`` limits who may connect; their requests are counted where the application has
+    ``guard`` among its middlewares.
     """
-    app.on_response_prepare.append(_add_common)
+
+    async def add_common(request: web.Request, response: web.StreamResponse) -> None:
+        response.headers.update(common)
+
+    app.on_response_prepare.append(add_common)
     if guests is not None:
         app[GUESTS] = guests
     runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=shutdown_s)
@@ -285,10 +295,6 @@ def _address(transport: asyncio.Transport) -> str:
     """The IP address at the other end."""
     peer = transport.get_extra_info("peername")
     return str(peer[0]) if isinstance(peer, tuple) else ""
-
-
-async def _add_common(request: web.Request, response: web.StreamResponse) -> None:
-    response.headers.update(COMMON)
 
 
 _AS_IT_IS: Final = "identity"

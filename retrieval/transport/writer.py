@@ -71,6 +71,11 @@ class JournalWriter:
         self._queue: deque[_Waiting] = deque()
         self._wake = trio.Event()
 
+    @property
+    def head_sequence(self) -> int:
+        """Of the newest entry on disk."""
+        return self._journal.head.sequence
+
     async def run(self) -> None:
         """Commit what waits until cancelled. Raises what the storage raises."""
         while True:

@@ -70,7 +70,7 @@ def test_a_sale_is_traced_from_the_receipt_to_the_claim_beside_a_running_serve(s
     root = stock(shop, 6 * MIB, seed=6)
     serving = serve(children, shop, "--verbose")
     ready = serving.results[0]
-    assert list(ready) == ["event", "peer_id", "addresses", "urls", "rpc"]
+    assert list(ready) == ["event", "peer_id", "addresses", "urls", "operator", "rpc"]
     assert (ready["event"], ready["rpc"]) == ("ready", shop.rpc)
 
     bought = buy(shop, serving, root)

@@ -179,6 +179,9 @@ class _CountingTill:
     async def quote(self, order: Order | None) -> Mapping[str, object]:
         return await self.till.quote(order)
 
+    async def receipt(self, order_id: bytes) -> bytes:
+        return await self.till.receipt(order_id)
+
 
 @dataclass(frozen=True, slots=True)
 class _CountingSale:
