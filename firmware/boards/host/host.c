@@ -131,7 +131,7 @@ struct board *host_new(void *context, host_transfer *transfer, host_reset *reset
     board->context = context;
     board->transfer = transfer;
     board->reset = reset;
-    board->random = seed | 1; /* xorshift never leaves zero */
+    board->random = seed != 0 ? seed : 1; /* xorshift never leaves zero */
     memset(board->flash, 0xFF, FLASH_SIZE);
     return board;
 }

@@ -230,7 +230,8 @@ static void take_frame(struct board *board, size_t size)
     if (board->frame[0] == STEP && size == STEP_SIZE) {
         step(board);
     } else if (board->frame[0] == SEED && size == SEED_SIZE) {
-        board->random = rmn_load_be32(board->frame + 1) | 1; /* xorshift never leaves zero */
+        board->random = rmn_load_be32(board->frame + 1);
+        board->random += board->random == 0 ? 1 : 0; /* xorshift never leaves zero */
     } else if (board->started) {
         feed(board, size);
     }
