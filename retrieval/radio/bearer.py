@@ -36,6 +36,8 @@ class _Record:
     missing: set[int] = field(default_factory=set)
     """Segments that were not acknowledged."""
     to_send: deque[int] = field(default_factory=deque)
+    order: dict[int, int] = field(default_factory=dict)
+    """When each segment was sent last, counted in segments of this session."""
     sent_at: float = 0.0
     is_repeated: bool = False
 
@@ -58,6 +60,7 @@ class Bearer:
         """Behind those in flight."""
         self._flight: list[_Record] = []
         self._next_number = 0
+        self._n_sent = 0
         self._ack_at: float | None = None
         self._read = bytearray()
         self.error: RemoteProtocolError | None = None
@@ -101,7 +104,8 @@ class Bearer:
         for record in self._flight:
             if record.to_send:
                 index = record.to_send.popleft()
-                record.sent_at = now
+                self._n_sent += 1
+                record.sent_at, record.order[index] = now, self._n_sent
                 self._ack_at = None if not self._assembly.maps() else self._ack_at
                 return record.type, Segment(
                     session=self.session,
@@ -142,8 +146,7 @@ class Bearer:
         for number, bits in enumerate(ack.maps, start=ack.next_record):
             if (record := by_number.get(number)) is not None:
                 record.missing -= {index for index in record.missing if bits >> index & 1}
-                if now >= record.sent_at + self._round_trip_s / 2:  # or what it misses may be on its way
-                    self._repeat(record)
+                self._repeat_lost(record)
         self._tries = 0
 
     def read(self) -> bytes:
@@ -162,7 +165,10 @@ class Bearer:
         return min(dues, default=None)
 
     def tick(self, now: float) -> None:
-        """Ask again about what was not heard of for too long, by its last segment, which is always answered; after ``TRIES_MAX`` waits in a row the session is over, and ``error`` says so."""
+        """Ask again about what was not heard of for too long, by its last segment, which is always answered.
+
+        After ``TRIES_MAX`` waits in a row the session is over, and ``error`` says so.
+        """
         overdue = [record for record in self._flight if not record.to_send and now >= record.sent_at + self._wait_s()]
         if not overdue:
             return
@@ -178,9 +184,13 @@ class Bearer:
         """How long to wait for an acknowledgement: what one may take, doubled with each wait in vain."""
         return min((2 * self._round_trip_s + ACK_AFTER_S) * (1 << self._tries), WAIT_MAX_S)
 
-    def _repeat(self, record: _Record) -> None:
-        record.is_repeated = True
-        record.to_send = deque(sorted(record.missing))
+    def _repeat_lost(self, record: _Record) -> None:
+        """Send again what is missing although something that was sent later arrived; the rest may still be on its way."""
+        arrived = max((order for index, order in record.order.items() if index not in record.missing), default=0)
+        lost = [index for index in sorted(record.missing) if record.order.get(index, arrived) < arrived]
+        if lost:
+            record.is_repeated = True
+            record.to_send = deque(lost)
 
     def _arrived(self, next_record: int, now: float) -> None:
         """All records before this one are whole over there."""

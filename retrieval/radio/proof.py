@@ -55,9 +55,9 @@ _RELAY: Final = 0x12
 _TIME_MAX_S: Final = (1 << 32) - 1
 _SEQUENCE_MAX: Final = (1 << 32) - 1
 _CARRIED_SIZE: Final = HASH_SIZE + 2 + 1
-_DELIVERED_SIZE: Final = 4 + TOKEN_SIZE
+DELIVERED_SIZE: Final = 4 + TOKEN_SIZE
 _RELAY_HEAD: Final = 1 + 2 * ID_SIZE + 4 + 4 + 1
-_DELIVERY_HEAD: Final = 1 + 2 * ID_SIZE + 4 + 1
+DELIVERY_HEAD: Final = 1 + 2 * ID_SIZE + 4 + 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -190,17 +190,17 @@ class DeliveryReceipt:
     def decode(cls, signed: bytes) -> DeliveryReceipt:
         """Read foreign bytes; the signature is for ``verify_delivery``, once the hashes are known. Raises ``bad_receipt``."""
         body = signed[:-PEER_SIGNATURE_SIZE]
-        if len(body) < _DELIVERY_HEAD or body[0] != _DELIVERY:
+        if len(body) < DELIVERY_HEAD or body[0] != _DELIVERY:
             raise _bad("it is too short, or of another kind")
-        n_relays, trail_end = body[_DELIVERY_HEAD - 1], _DELIVERY_HEAD + body[_DELIVERY_HEAD - 1] * ENTRY_SIZE
+        n_relays, trail_end = body[DELIVERY_HEAD - 1], DELIVERY_HEAD + body[DELIVERY_HEAD - 1] * ENTRY_SIZE
         if not 1 <= n_relays <= HOPS_MAX or len(body) <= trail_end:
             raise _bad("its trail does not fit")
-        if not 1 <= body[trail_end] <= DELIVERED_MAX or len(body) != trail_end + 1 + body[trail_end] * _DELIVERED_SIZE:
+        if not 1 <= body[trail_end] <= DELIVERED_MAX or len(body) != trail_end + 1 + body[trail_end] * DELIVERED_SIZE:
             raise _bad("its length does not fit")
-        rows = [body[at : at + _DELIVERED_SIZE] for at in range(trail_end + 1, len(body), _DELIVERED_SIZE)]
+        rows = [body[at : at + DELIVERED_SIZE] for at in range(trail_end + 1, len(body), DELIVERED_SIZE)]
         return cls(
             origin=RadioId(body[1:9]), destination=RadioId(body[9:17]), time_s=int.from_bytes(body[17:21], "big"),
-            trail=tuple(Entry.decode(body[at : at + ENTRY_SIZE]) for at in range(_DELIVERY_HEAD, trail_end, ENTRY_SIZE)),
+            trail=tuple(Entry.decode(body[at : at + ENTRY_SIZE]) for at in range(DELIVERY_HEAD, trail_end, ENTRY_SIZE)),
             delivered=tuple(Delivered(packet_id=int.from_bytes(row[:4], "big"), token=row[4:]) for row in rows),
         )  # fmt: skip
 
