@@ -117,6 +117,7 @@ async def open_desk(takings: Takings, facilitator: Facilitator | None = None) ->
             lookout=Lookout(takings.chain, confirmations=0),
             facilitator=facilitator,
             transfers=transfers,
+            state=takings.state,
             tariff=Tariff(deployment=DEVCHAIN, terms=takings.books.channel_terms, exact_min=EXACT_MIN, deposit_min=DEPOSIT_MIN),
             free_per_day=FREE_PER_DAY,
             clock=clock,

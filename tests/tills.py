@@ -29,6 +29,9 @@ class Ledger:
     async def quote(self, order: Order | None) -> Mapping[str, object]:
         return NO_PRICE
 
+    async def receipt(self, order_id: bytes) -> bytes:
+        return b"receipt of " + order_id
+
 
 @dataclass(frozen=True, slots=True)
 class _Receipt:
@@ -50,3 +53,6 @@ class Closed:
 
     async def quote(self, order: Order | None) -> Mapping[str, object]:
         return NO_PRICE
+
+    async def receipt(self, order_id: bytes) -> bytes:
+        return b"receipt of " + order_id

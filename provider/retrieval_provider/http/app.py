@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from typing import Final
 
@@ -29,6 +30,7 @@ THREADS_MAX: Final = 8
 SMALL_BYTES: Final = 64 << 10
 """A body up to this size is read at once, and leaves in one write with its headers."""
 RETRY_AFTER_S: Final = 2
+_ORDER: Final = re.compile(rf"[0-9a-f]{{{2 * interface.ORDER_SIZE}}}")
 
 
 class Door:
@@ -61,6 +63,7 @@ class Door:
             (interface.PROVIDERS, self._providers),
             (interface.QUOTE, self._quote),
             (interface.QUOTE_BELOW, self._quote),
+            (interface.RECEIPT, self._receipt),
             (interface.HEALTH, self._healthz),
             (interface.READINESS, self._readyz),
         ]
@@ -103,6 +106,18 @@ class Door:
         found, _ = await self._threads.run(lambda: self._look(ask, is_head=True))
         quoted = await self._till.quote(_order(request, headers, ask, found) if found.is_charged else None)
         return web.json_response({"cid": ask.root_text, **quoted}, headers={"Cache-Control": NEVER_KEPT})
+
+    async def _receipt(self, request: web.Request) -> web.StreamResponse:
+        order = request.match_info["order"]
+        if _ORDER.fullmatch(order) is None:
+            raise RemoteProtocolError(ErrorCode.MALFORMED_REQUEST, f"the id of an order has {2 * interface.ORDER_SIZE} hex digits")
+        receipt = await self._till.receipt(bytes.fromhex(order))
+        headers = {
+            "Content-Type": interface.RECEIPT_TYPE,
+            "Content-Disposition": f'attachment; filename="{order}.receipt.cbor"',
+            "Cache-Control": NEVER_KEPT,
+        }
+        return web.Response(headers=headers, body=receipt)
 
     async def _providers(self, request: web.Request) -> web.StreamResponse:
         cid = parse_root(request.match_info["cid"])

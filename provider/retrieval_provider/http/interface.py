@@ -17,6 +17,7 @@ from retrieval.payment.x402.payment import PAYMENT_SIGNATURE
 from . import routing
 
 QUOTE_PREFIX: Final = "/v1/quote/"
+RECEIPT_PREFIX: Final = "/v1/receipts/"
 HEALTHZ: Final = "/healthz"
 READYZ: Final = "/readyz"
 
@@ -109,6 +110,34 @@ QUOTE: Final = Operation(
 )
 QUOTE_BELOW: Final = replace(
     QUOTE, name="quote_below", path=f"{QUOTE_PREFIX}{{cid}}/{{path}}", parameters=(content.CID, content.PATH, *content.CHOICES)
+)
+ORDER_SIZE: Final = 16  # bytes, of chance: who knows an order's id has its receipt already
+RECEIPT_TYPE: Final = "application/cbor"
+RECEIPT: Final = Operation(
+    name="receipt",
+    path=f"{RECEIPT_PREFIX}{{order}}",
+    summary="What an answer came to",
+    about=f"`{SALE_RECEIPT}` leaves with the head of an answer, and says what all of it costs. Once the answer has ended, this says what "
+    "was charged for the bytes that left. It is signed like that one, and `receipts verify` takes it.",
+    tag="payment",
+    parameters=(
+        Parameter(
+            name="order",
+            place=Place.PATH,
+            about="The id of the order, which the receipt in the header says.",
+            schema={"type": "string", "pattern": f"^[0-9a-f]{{{2 * ORDER_SIZE}}}$"},
+            examples=("00" * ORDER_SIZE,),
+        ),
+    ),
+    replies=(
+        Reply(
+            status=200,
+            about="A receipt, as a file.",
+            media=(Media(type=RECEIPT_TYPE),),
+            headers={"Content-Disposition": "What to call it."},
+        ),
+    ),
+    errors=(ErrorCode.DEAL_UNKNOWN, ErrorCode.CONTROL_UNAVAILABLE),
 )
 _RECORD: Final = json_object(
     {

@@ -12,6 +12,7 @@ from typing import Final, Protocol
 
 from retrieval.cid import Cid
 from retrieval.dag.byterange import ByteRange
+from retrieval.errors import ErrorCode, RemoteProtocolError
 from retrieval.gateway.formats import Format
 from retrieval.wire.messages import Scope
 
@@ -61,6 +62,10 @@ class Till(Protocol):
         """What an order would cost, as JSON; None is one that nobody is charged for. Raises as ``open``."""
         ...
 
+    async def receipt(self, order_id: bytes) -> bytes:
+        """The file of a receipt for what an ended order came to. Raises as ``open``, ``deal_unknown`` among it."""
+        ...
+
 
 class Refused(Exception):
     """The order is not sent; the client gets this instead: a 402 that says how to pay."""
@@ -94,3 +99,6 @@ class FreeTill:
 
     async def quote(self, order: Order | None) -> Mapping[str, object]:
         return NO_PRICE
+
+    async def receipt(self, order_id: bytes) -> bytes:
+        raise RemoteProtocolError(ErrorCode.DEAL_UNKNOWN, "nothing is sold here")

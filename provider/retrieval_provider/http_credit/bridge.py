@@ -1,15 +1,16 @@
 """Trio. The node's end of the socket between it and the processes that serve HTTP.
 
-A line is a JSON object. A worker asks with ``{"id": …, "open": {…}}`` or ``{"id": …, "estimate": {…}}``, as many at once as it likes, and
-hears ``{"id": …, "ok": {…}}`` or ``{"id": …, "refused": {…}}``, in the order in which they are decided. ``{"close": order, "sent": bytes}``
-says how an answer ended and hears nothing. Both ends are one version of this program and one user's: lines have limits, and what does not
-parse ends the connection.
+A line is a JSON object. A worker asks with ``{"id": …, "open": {…}}``, ``{"id": …, "estimate": {…}}`` or ``{"id": …, "receipt": order}``,
+as many at once as it likes, and hears ``{"id": …, "ok": {…}}`` or ``{"id": …, "refused": {…}}``, in the order in which they are decided.
+``{"close": order, "sent": bytes}`` says how an answer ended and hears nothing. Both ends are one version of this program and one user's:
+lines have limits, and what does not parse ends the connection.
 
 One rule: the connection answers for its orders. What a worker leaves open when it goes, or dies, is charged nothing.
 """
 
 from __future__ import annotations
 
+import base64
 import json
 import logging
 from collections.abc import AsyncIterator
@@ -98,6 +99,9 @@ class _Conversation:
                 if grant.order_id is not None:
                     self._orders.add(grant.order_id)
                 return {"ok": _grant_json(grant)}
+            if "receipt" in message:
+                receipt = await self._counter.receipt(OrderId(bytes.fromhex(message["receipt"])))
+                return {"ok": {"receipt": base64.b64encode(receipt.encode()).decode()}}
             asked = message["estimate"]
             estimate = await self._counter.estimate(read_selection(asked), asked["n_bytes"])
             return {"ok": estimate_json(estimate, self._counter)}

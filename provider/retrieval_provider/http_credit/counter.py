@@ -16,12 +16,14 @@ import trio
 
 from retrieval.cid import Cid
 from retrieval.dag.measure import totals_of
+from retrieval.deal import fold
 from retrieval.deal.books import ProviderBooks
-from retrieval.deal.records import HttpChannelRecord
+from retrieval.deal.records import HttpChannelRecord, HttpSaleRecord
 from retrieval.deal.tab import Order, OrderId, Tab
 from retrieval.errors import ErrorCode, LocalProtocolError, RemoteProtocolError, RetrievalError
+from retrieval.ledger.state import StateView
 from retrieval.payment.channel import check_config, check_deposit
-from retrieval.payment.http_receipt import SALE_RECEIPT, SaleStatement, VoucherProof, sign_sale
+from retrieval.payment.http_receipt import SALE_RECEIPT, SaleReceipt, SaleStatement, VoucherProof, sign_sale
 from retrieval.payment.rate import Rate
 from retrieval.payment.voucher import verify_voucher
 from retrieval.payment.x402.answer import PAYMENT_RESPONSE, Charge
@@ -104,12 +106,14 @@ class Counter:
         lookout: Lookout,
         facilitator: Facilitator,
         transfers: Transfers,
+        state: StateView,
         tariff: Tariff,
         free_per_day: int,
         clock: Clock,
         lookups: trio.CapacityLimiter,
     ) -> None:
-        """``free_per_day`` is in bytes, for each address prefix; ``lookups`` limits how many contents are weighed at the same time."""
+        """``state`` is what ``writer`` writes. ``free_per_day`` is in bytes, for each address prefix; ``lookups`` limits how many contents
+        are weighed at the same time."""
         self.tariff: Final = tariff
         self._books: Final = books
         self._store: Final = store
@@ -118,6 +122,7 @@ class Counter:
         self._lookout: Final = lookout
         self._facilitator: Final = facilitator
         self.transfers: Final = transfers
+        self._state: Final = state
         self._clock: Final = clock
         self._lookups: Final = lookups
         self._free: Final = Allowance(free_per_day)
@@ -190,6 +195,41 @@ class Counter:
             self._books.fee_charged(opened.key, order.selection.digest, now)
         self._written = self._writer.submit(records)
         return amount
+
+    async def receipt(self, order_id: OrderId) -> SaleReceipt:
+        """What an order came to once its answer had ended, whole or cut, signed anew: the receipt that left with its head said the most.
+
+        Raises ``RemoteProtocolError(deal_unknown)`` while it is under way, where nothing of it left, and where it was free.
+        """
+        await self._written.wait()
+        sale = None if order_id in self._open else fold.get(self._state, HttpSaleRecord, order_id)
+        tab = None if sale is None else self._books.tabs.get(sale.tab)
+        if sale is None or tab is None:
+            raise RemoteProtocolError(ErrorCode.DEAL_UNKNOWN, "no answer that was paid for has ended under this id")
+        channel, statement = tab.channel, self._statement(order_id, sale, tab)
+        if channel is None:
+            return sign_sale(self._books.key, statement, None)
+        assert tab.best is not None, "a sale from a channel came with a voucher"
+        return sign_sale(self._books.key, statement, VoucherProof(config=channel.config, contract=channel.contract, voucher=tab.best))
+
+    def _statement(self, order_id: OrderId, sale: HttpSaleRecord, tab: Tab) -> SaleStatement:
+        terms = self.tariff.terms
+        return SaleStatement(
+            order_id=order_id,
+            selection=sale.selection,
+            n_bytes=sale.n_bytes,
+            price_per_gib=sale.price_per_gib,
+            flat_fee=sale.flat_fee or 0,
+            amount=sale.amount,
+            payer=sale.payer,
+            receiver=terms.receiver,
+            chain_id=terms.chain_id,
+            token=terms.token,
+            channel_id=None if tab.channel is None else tab.key,
+            channel_amount=None if tab.channel is None else tab.charged,
+            transaction=b"",
+            time=int(self._clock()),
+        )
 
     async def settled(self) -> None:
         """Wait until no answer is under way and every charge is on disk."""

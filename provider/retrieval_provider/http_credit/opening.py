@@ -30,6 +30,7 @@ def open_counter(chain: EvmChain, ledger: Ledger, service: Service, settings: Pr
         writer=service.writer,
         lookout=service.lookout,
         facilitator=facilitator,
+        state=service.state,
         transfers=Transfers(books, service.state, service.writer, chain, facilitator),
         tariff=Tariff(deployment=chain.deployment, terms=books.channel_terms, exact_min=x402.transfer_min, deposit_min=x402.deposit_min),
         free_per_day=x402.free_per_day,

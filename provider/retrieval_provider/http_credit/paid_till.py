@@ -7,6 +7,7 @@ to forgive.
 from __future__ import annotations
 
 import asyncio
+import base64
 import itertools
 import json
 import logging
@@ -63,6 +64,10 @@ class PaidTill:
 
     async def quote(self, order: Order | None) -> Mapping[str, object]:
         return NO_PRICE if order is None else await self._ask({"estimate": ask_json(_ask_of(order))})
+
+    async def receipt(self, order_id: bytes) -> bytes:
+        answer = await self._ask({"receipt": order_id.hex()})
+        return base64.b64decode(answer["receipt"])
 
     def ended(self, order_id: str, sent_bytes: int) -> None:
         """Tell how an answer ended. Nobody waits for it: a node that cannot be told has forgiven it."""

@@ -10,9 +10,11 @@ import pytest
 from dag_builder import Builder, identity
 from documents import to_cbor, to_json
 from http_door import Caller, fixture_store, open_door
+from tills import Ledger
 
 from retrieval.cid import CBOR, DAG_CBOR, DAG_JSON, JSON, Cid, cid_of, format_cid, parse_cid
 from retrieval.dag.datamodel import Link
+from retrieval.gateway.denylist import Denylist
 from retrieval.store.car import CarReader
 
 CAR = "application/vnd.ipld.car"
@@ -378,6 +380,33 @@ def test_any_web_page_may_ask_and_read_what_payment_needs(door: Caller) -> None:
         exposed = set(headers["access-control-expose-headers"].split(", "))
         assert {"Content-Range", "X-Ipfs-Roots", "Payment-Required", "Payment-Response"} <= exposed
         assert "access-control-allow-credentials" not in headers
+
+
+def test_a_receipt_is_opened_by_its_order_and_by_nothing_else(door: Caller) -> None:
+    assert door.get(f"/v1/receipts/{'0' * 32}").code == (404, "deal_unknown")
+    for order in ("", "0" * 31, "0" * 33, "g" * 32, "%2e", "0" * 30 + "%30%30x"):
+        assert door.get(f"/v1/receipts/{order}").code == (400, "malformed_request")
+    with open_door(SITE.dag.store, Ledger()) as selling:
+        reply = selling.get(f"/v1/receipts/{'ab' * 16}")
+        assert (reply.body, reply.headers["content-type"]) == (b"receipt of " + b"\xab" * 16, "application/cbor")
+        assert (reply.headers["cache-control"], "ab.receipt.cbor" in reply.headers["content-disposition"]) == ("no-store", True)
+
+
+def test_what_the_denylist_names_is_withheld_on_every_way_to_it() -> None:
+    rules = Denylist.read(io.BytesIO(f"/ipfs/{format_cid(SITE.text)}\n{at(SITE.folder)}/index.html* gateway_status:451\n".encode()))
+    with open_door(SITE.dag.store, denylist=lambda: rules) as door:
+        forms = (at(SITE.text), at(SITE.text, "?format=raw"), at(SITE.text, "?format=car"))
+        for target in (*forms, f"{ROOT}/a%20b%25.txt", f"{ROOT}/doc/link"):
+            assert door.get(target).code == (410, "content_gone")
+            assert door.get(target, range="bytes=999-", if_none_match="*").status == 410
+        assert door.get(at(SITE.folder, "/index.html")).code == (451, "content_restricted")
+        assert {door.get(f"{ROOT}/chunked").status, door.get(f"{ROOT}/").status, door.get(f"{ROOT}/folder/").status} == {200}
+
+
+def test_a_folder_s_page_is_withheld_with_the_cid_it_is() -> None:
+    rules = Denylist.read(io.BytesIO(f"/ipfs/{format_cid(cid_of(0x55, PAGE.encode()))}".encode()))
+    with open_door(SITE.dag.store, denylist=lambda: rules) as door:
+        assert door.get(f"{ROOT}/folder/").code == (410, "content_gone")
 
 
 def test_it_says_that_it_lives_and_can_serve(door: Caller) -> None:

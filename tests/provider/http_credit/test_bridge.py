@@ -97,6 +97,15 @@ async def test_a_refusal_carries_the_whole_answer_for_the_client(takings: Taking
 
 
 @trio_test
+async def test_a_receipt_is_asked_for_by_its_order(takings: Takings, tmp_path: Path) -> None:
+    async with bridged(takings, tmp_path) as (_, path):
+        asking = await worker(path)
+        await asking.say({"id": 1, "receipt": "00" * 16})
+        refused = (await asking.hear())["refused"]
+    assert (refused["status"], json.loads(refused["body"])["code"]) == (404, "deal_unknown")
+
+
+@trio_test
 async def test_what_a_worker_leaves_open_when_it_goes_is_given_back(takings: Takings, tmp_path: Path) -> None:
     async with bridged(takings, tmp_path) as (desk, path):
         leaving = await worker(path)

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import base64
+import json
 from collections.abc import Iterator
+from itertools import islice
+from typing import Any
 
 import pytest
 import trio
@@ -16,9 +20,11 @@ from trio.testing import trio_test
 from retrieval.deal import fold
 from retrieval.deal.audit import check
 from retrieval.deal.records import TabRecord
+from retrieval.deal.tab import OrderId
 from retrieval.errors import ErrorCode, RemoteProtocolError
 from retrieval.identity import EvmKey
 from retrieval.payment.chain import DEVCHAIN
+from retrieval.payment.http_receipt import verify_sale
 from retrieval.payment.voucher import VoucherSigner
 from retrieval.payment.x402.answer import PAYMENT_RESPONSE, Charged
 from retrieval.payment.x402.exact import sign_exact
@@ -29,6 +35,10 @@ from retrieval.payment.x402.reasons import RESYNC
 from retrieval.units import MIB
 
 PRICE = RATE.owed(MIB)
+
+
+def refused(code: ErrorCode) -> Any:
+    return pytest.raises(RemoteProtocolError, check=lambda error: error.code is code)
 
 
 @pytest.fixture
@@ -201,6 +211,97 @@ async def test_our_own_purse_stays_in_step_through_cuts_and_restarts(takings: Ta
     tab = takings.books.tabs[payer.channel]
     assert n_corrected == 3  # after each answer that was cut, and not else
     assert RATE.owed(sent_bytes) <= tab.charged <= RATE.owed(sent_bytes) + 3
+
+
+@trio_test
+async def test_a_receipt_of_an_ended_answer_says_what_it_came_to(takings: Takings, payer: Payer) -> None:
+    fund(takings, payer)
+    async with open_desk(takings) as desk:
+        grant = await desk.ask(desk.voucher(payer, PRICE))
+        assert grant.order_id is not None
+        with refused(ErrorCode.DEAL_UNKNOWN):  # it is under way
+            await desk.counter.receipt(grant.order_id)
+        desk.counter.close(grant.order_id, MIB // 2)
+        sold = verify_sale(await desk.counter.receipt(grant.order_id)).statement
+        assert (sold.n_bytes, sold.amount, sold.channel_amount) == (MIB // 2, RATE.owed(MIB // 2), RATE.owed(MIB // 2))
+        assert (sold.order_id, sold.payer, sold.channel_id) == (grant.order_id, payer.key.address, payer.channel)
+    takings.restart()
+    async with open_desk(takings) as desk:
+        again = await desk.ask(desk.voucher(payer, RATE.owed(MIB // 2) + PRICE))
+        assert again.order_id is not None
+        desk.counter.close(again.order_id, MIB)
+        later = verify_sale(await desk.counter.receipt(grant.order_id)).statement
+        assert (later.n_bytes, later.amount, later.channel_amount) == (sold.n_bytes, sold.amount, takings.books.tabs[payer.channel].charged)
+
+
+@trio_test
+async def test_who_has_no_order_has_no_receipt(takings: Takings, payer: Payer) -> None:
+    fund(takings, payer)
+    async with open_desk(takings) as desk:
+        free = await desk.ask(n_bytes=10)
+        unsent = await desk.ask(desk.voucher(payer, PRICE))
+        assert free.order_id is not None
+        assert unsent.order_id is not None
+        for order_id in (free.order_id, unsent.order_id):
+            desk.counter.close(order_id, 0)
+        for order_id in (free.order_id, unsent.order_id, OrderId(bytes(16))):
+            with refused(ErrorCode.DEAL_UNKNOWN):
+                await desk.counter.receipt(order_id)
+
+
+def altered(header: str) -> Iterator[tuple[str, str]]:
+    """A payment with one thing in it changed each time, and what that was."""
+    members = json.loads(base64.b64decode(header))
+
+    def places(node: Any, way: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+        inner = node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list) else ()
+        for key, value in inner:
+            yield (*way, key)
+            yield from places(value, (*way, key))
+
+    for way in places(members):
+        for change in (_other, lambda value: None, lambda value: [], lambda value: "9" * 90, lambda value: -1):
+            copy = json.loads(json.dumps(members))
+            holder = copy
+            for key in way[:-1]:
+                holder = holder[key]
+            holder[way[-1]] = change(holder[way[-1]])
+            yield base64.b64encode(json.dumps(copy).encode()).decode(), f"{'.'.join(map(str, way))} = {holder[way[-1]]!r}"[:80]
+    yield from ((header[:cut], f"cut at {cut}") for cut in range(0, len(header), 97))
+    yield header + header, "twice"
+
+
+def _other(value: Any) -> Any:
+    """Something like it that it is not."""
+    if isinstance(value, str):
+        return value[:-1] + ("1" if value[-1:] == "2" else "2")
+    return value + 1 if isinstance(value, int) and not isinstance(value, bool) else "x"
+
+
+@pytest.mark.parametrize("scheme", list(Scheme))
+@trio_test
+async def test_an_altered_payment_buys_nothing_beyond_what_was_signed(takings: Takings, payer: Payer, scheme: Scheme) -> None:
+    fund(takings, payer)
+    async with open_desk(takings) as desk:
+
+        def signed() -> str:
+            return desk.voucher(payer, PRICE) if scheme is Scheme.BATCH else desk.header(desk.transfer(payer.key))
+
+        honest, n_refused = signed(), 0
+        for number in range(len(list(altered(honest)))):
+            header, what = next(islice(altered(honest), number, None))
+            answer = await desk.answer(header)
+            if isinstance(answer, Grant):  # what nobody signs, such as the words for people, may say anything
+                assert answer.order_id is not None
+                charge = Charged.from_header(answer.headers[PAYMENT_RESPONSE])
+                assert charge.charged == PRICE, what
+                desk.counter.close(answer.order_id, 0)
+                honest = signed()  # a transfer works once
+            else:
+                n_refused += 1
+                assert answer.error.code not in (ErrorCode.INTERNAL, ErrorCode.USAGE), what
+        assert n_refused > 5
+        assert sum(tab.charged for tab in takings.books.tabs.values()) == 0
 
 
 # with a deposit

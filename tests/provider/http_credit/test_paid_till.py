@@ -124,6 +124,15 @@ def test_a_refusal_is_passed_on_as_it_is(tmp_path: Path) -> None:
     asyncio.run(check())
 
 
+def test_a_receipt_comes_as_the_file_it_is(tmp_path: Path) -> None:
+    async def check() -> None:
+        async with till_of(tmp_path, lambda _: {"ok": {"receipt": "AAEC"}}) as (till, node):
+            assert await till.receipt(bytes(16)) == b"\0\1\2"
+            assert node.heard[0]["receipt"] == "00" * 16
+
+    asyncio.run(check())
+
+
 def test_content_without_a_price_is_asked_about_now_and_then_only(tmp_path: Path) -> None:
     async def check() -> None:
         async with till_of(tmp_path, lambda _: granted(None)) as (till, node):

@@ -15,6 +15,7 @@ import httpx
 import psutil
 import pytest
 from chain_fixture import devchain  # noqa: F401
+from jsonschema import Draft202012Validator
 from processes import write_file
 from retrieval_client.cli import cli
 from shop import Shop
@@ -26,7 +27,7 @@ from retrieval.deal.records import HttpSaleRecord
 from retrieval.identity import EvmKey, format_address, parse_address
 from retrieval.payment.chain import DEVCHAIN
 from retrieval.payment.evm import EvmChain
-from retrieval.payment.http_receipt import SALE_RECEIPT
+from retrieval.payment.http_receipt import SALE_RECEIPT, SaleReceipt, verify_sale
 from retrieval.payment.rate import Rate
 from retrieval.payment.x402.answer import PAYMENT_RESPONSE, Charged
 from retrieval.payment.x402.offer import PAYMENT_REQUIRED, PaymentRequired, Scheme
@@ -135,6 +136,10 @@ def test_what_is_asked_for_first_is_free_and_then_the_price_is_told(market: Mark
         refused = httpx.get(url, headers={"Range": "bytes=0-1048575"})
         assert (refused.status_code, refused.headers["Content-Type"]) == (402, "application/problem+json")
         problem = refused.json()
+        document = httpx.get(f"{url.partition('/ipfs/')[0]}/openapi.json").json()
+        schema = {"$ref": "#/components/schemas/PaymentRequired", "components": document["components"]}
+        Draft202012Validator(schema).validate(problem)
+        assert "402" in document["paths"]["/ipfs/{cid}"]["get"]["responses"]
         assert (problem["code"], problem["status"], problem["x402Version"]) == ("payment_required", 402, 2)
         offer = PaymentRequired.from_header(refused.headers[PAYMENT_REQUIRED])
         assert [each.scheme for each in offer.accepts] == [Scheme.BATCH, Scheme.EXACT]
@@ -175,6 +180,8 @@ def test_the_price_of_a_request_can_be_asked_before_and_is_what_it_costs(market:
     with market.serving() as url:
         quote_url = url.replace("/ipfs/", "/v1/quote/")
         quoted = httpx.get(quote_url).json()
+        document = httpx.get(f"{url.partition('/ipfs/')[0]}/openapi.json").json()
+        Draft202012Validator({"$ref": "#/components/schemas/Quote", "components": document["components"]}).validate(quoted)
         assert (quoted["bytes_max"], quoted["amount_max"]) == (len(market.content), str(PER_GIB.owed(len(market.content))))
         assert (quoted["price_per_gib"], quoted["symbol"], quoted["free_bytes_per_day"]) == (str(DOLLAR), "USD", MIB)
         assert [each["scheme"] for each in quoted["accepts"]] == ["batch-settlement", "exact"]
@@ -230,10 +237,13 @@ def test_a_cut_answer_costs_what_was_sent_and_the_client_is_put_right(market: Ma
     path = write_file(market.shop.folder / "long", 48 * MIB, seed=9)
     long = market.shop.add(path)
 
+    promised: list[SaleReceipt] = []
+
     async def read_a_little_then_ask_again(url: str) -> httpx.Response:
         async with paying(market, channel_payer(market, market.wallet())) as http:
             async with http.stream("GET", url) as answer:
                 assert answer.status_code == 200
+                promised.append(SaleReceipt.decode(base64.b64decode(answer.headers[SALE_RECEIPT])))
                 assert len(await anext(answer.aiter_raw(MIB))) == MIB
             return await http.get(url, headers={"Range": "bytes=0-1048575"})
 
@@ -241,9 +251,15 @@ def test_a_cut_answer_costs_what_was_sent_and_the_client_is_put_right(market: Ma
         httpx.get(url, headers={"Range": f"bytes=0-{MIB - 1}"})
         answer = asyncio.run(read_a_little_then_ask_again(url.replace(format_cid(market.root.cid), format_cid(long.cid))))
         assert (answer.status_code, answer.content) == (206, path.read_bytes()[:MIB])
+        order = verify_sale(promised[0]).statement.order_id.hex()
+        receipt = httpx.get(f"{url.partition('/ipfs/')[0]}/v1/receipts/{order}")
+        assert (receipt.status_code, receipt.headers["Content-Type"]) == (200, "application/cbor")
+        truth = verify_sale(SaleReceipt.decode(receipt.content)).statement
     cut, whole = sorted(market.sales(), key=lambda sale: -sale.n_bytes)
     assert MIB <= cut.n_bytes < 48 * MIB
     assert whole.n_bytes == MIB
+    assert (truth.n_bytes, truth.amount) == (cut.n_bytes, cut.amount)
+    assert truth.amount < verify_sale(promised[0]).statement.amount
     assert market.check().promised == cut.amount + whole.amount == PER_GIB.owed(cut.n_bytes + MIB)
 
 
