@@ -379,6 +379,81 @@ def journal_check(console: Console, home: Home) -> None:
     console.emit(result, table=lambda: screens.audit(result))
 
 
+@cli.command()
+@click.option("--listen", metavar="HOST:PORT", help="Where to answer, else gateway.listen; port 0 takes a free one.")
+@click.option("--allow-remote", is_flag=True, help="Let others reach it: they can use what is free, and whatever a token of theirs allows.")
+@verb
+def gateway(console: Console, home: Home, listen: str | None, allow_remote: bool) -> None:
+    """Serve content at http://127.0.0.1:4803/ipfs/CID: from the cache, from free providers, or bought within a token's budget."""
+    import trio
+
+    from .gateway.foreground import serve
+
+    settings = _settings(home)
+    trio.run(lambda: serve(console, home, settings, listen=listen or settings.gateway.listen, allow_remote=allow_remote))
+
+
+@cli.group()
+@common_options
+def token() -> None:
+    """Make, list and revoke tokens: what a program shows to the gateway to be served more than what is free."""
+
+
+@token.command("new")
+@click.option("--name", default="", help="What to call it in lists.")
+@click.option("--scope", default="read", show_default=True, help="What it allows: read, retrieve, spend; several with commas between them.")
+@click.option("--cap", metavar="X", default="0 USD", help="The most it may spend in all, such as '5 USD'.")
+@click.option("--per-request", metavar="X", help="The most it may spend for one request, else wallet.per_fetch, which holds all the same.")
+@click.option("--origin", "origins", multiple=True, metavar="URL", help="A web page it is good for, such as https://app.example; else any.")
+@click.option("--expires", metavar="T", default="30 d", show_default=True, help="How long it is good.")
+@verb
+def token_new(
+    console: Console, home: Home, name: str, scope: str, cap: str, per_request: str | None, origins: tuple[str, ...], expires: str
+) -> None:
+    """Make a token, and show it once."""
+    from retrieval.units import USD_DECIMALS, parse_amount
+
+    from . import screens
+    from .gateway.commands import new
+    from .gateway.keys import parse_lifetime
+
+    settings = _settings(home)
+    limit = settings.wallet.per_fetch if per_request is None else parse_amount(per_request, decimals=USD_DECIMALS)
+    order = {
+        "name": name,
+        "scope": scope,
+        "cap": parse_amount(cap, decimals=USD_DECIMALS),
+        "per_request": limit,
+        "origins": list(origins),
+        "lifetime_s": parse_lifetime(expires),
+    }
+    result = new(home, settings, order)
+    console.emit(result, table=lambda: screens.new_token(result))
+
+
+@token.command("list")
+@verb
+def token_list(console: Console, home: Home) -> None:
+    """Show every token's limits, what it has spent, and whether it is good. The tokens themselves are kept nowhere."""
+    from . import screens
+    from .gateway.commands import listed
+
+    rows = listed(home)
+    console.emit(rows, table=lambda: screens.tokens(rows))
+
+
+@token.command("revoke")
+@click.argument("token_id", metavar="ID")
+@verb
+def token_revoke(console: Console, home: Home, token_id: str) -> None:
+    """End the token whose id begins with ID, at once."""
+    from . import screens
+    from .gateway.commands import revoke
+
+    result = revoke(home, _settings(home), token_id)
+    console.emit(result, table=lambda: screens.tokens([result]))
+
+
 def default_target(source: Source, as_car: bool) -> Path:
     """Where a fetch writes when nobody says: here, under the content's own name, and over nothing that could be something else."""
     from retrieval.errors import ErrorCode, LocalProtocolError

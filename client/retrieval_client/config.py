@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from retrieval.settings import amount as amount_of
-from retrieval.settings import price, seconds, section, size, url
+from retrieval.settings import endpoints, price, seconds, section, size, text, url
 from retrieval.units import Amount
 
 
@@ -34,8 +34,23 @@ class Store:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Gateway:
+    listen: str = text("127.0.0.1:4803", "Where the gateway answers; another than a loopback address also takes --allow-remote.")
+    host: str = text("", "A further name, without the port, by which a gateway that others can reach is called.")
+    providers: tuple[str, ...] = endpoints(
+        (), "Who is asked for content: multiaddrs that end in /p2p/ and a peer id, and URLs of gateways."
+    )
+    per_day: Amount = amount_of(
+        "1 USD", "The most that all tokens together may spend in a day (UTC); wallet.per_fetch holds for each fetch."
+    )
+    per_origin: Amount = amount_of("1 USD", "The most that may be spent in a day for one web page, by its origin.")
+    timeout: int = seconds("30 s", "How long a fetch goes on without verified progress before its request fails.")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ClientSettings:
     wallet: Wallet = section(Wallet, "What may be spent.")
     chain: Chain = section(Chain, "Paying.")
     fetch: Fetch = section(Fetch, "Fetching.")
     store: Store = section(Store, "The block store.")
+    gateway: Gateway = section(Gateway, "The gateway on this machine.")

@@ -102,24 +102,29 @@ def channel_rows(state: StateView) -> Iterator[Row]:
 def deal_rows(state: StateView) -> Iterator[Row]:
     """Every deal, the oldest first: what was paid for it, and how it ended."""
     for subject, deal in sorted(fold.scan(state, DealRecord), key=lambda row: row[1].opened_ms):
-        receipt, ended = fold.get(state, ReceiptRecord, subject), fold.get(state, OutcomeRecord, subject)
-        last = Receipt.decode(receipt.receipt.body) if receipt is not None else None
-        source = Source.of(deal.selection)
-        yield {
-            "time": show_time(deal.opened_ms // 1000),
-            "deal_id": subject.hex(),
-            "provider": format_peer_id(PeerId(deal.peer)),
-            "root": format_cid(source.root),
-            "path": "/".join(source.path),
-            "bytes": last.n_bytes if last else 0,
-            "blocks": last.n_blocks if last else 0,
-            "paid": str(last.deal_amount if last else 0),
-            "voucher_amount": str(last.channel_amount if last else 0),
-            "channel_id": deal.line_key.hex() if fold.get(state, ChannelRecord, deal.line_key) is not None else None,
-            "outcome": "open" if ended is None else Outcome(ended.outcome).name.lower(),
-            "reason": ErrorCode(ended.code).label if ended is not None and ended.code else None,
-            "countersigned": ended is not None and ended.done is not None,
-        }
+        yield deal_row(state, subject, deal)
+
+
+def deal_row(state: StateView, deal_id: bytes, deal: DealRecord) -> Row:
+    """One deal."""
+    receipt, ended = fold.get(state, ReceiptRecord, deal_id), fold.get(state, OutcomeRecord, deal_id)
+    last = Receipt.decode(receipt.receipt.body) if receipt is not None else None
+    source = Source.of(deal.selection)
+    return {
+        "time": show_time(deal.opened_ms // 1000),
+        "deal_id": deal_id.hex(),
+        "provider": format_peer_id(PeerId(deal.peer)),
+        "root": format_cid(source.root),
+        "path": "/".join(source.path),
+        "bytes": last.n_bytes if last else 0,
+        "blocks": last.n_blocks if last else 0,
+        "paid": str(last.deal_amount if last else 0),
+        "voucher_amount": str(last.channel_amount if last else 0),
+        "channel_id": deal.line_key.hex() if fold.get(state, ChannelRecord, deal.line_key) is not None else None,
+        "outcome": "open" if ended is None else Outcome(ended.outcome).name.lower(),
+        "reason": ErrorCode(ended.code).label if ended is not None and ended.code else None,
+        "countersigned": ended is not None and ended.done is not None,
+    }
 
 
 def channel_sums(state: StateView, deals: Sequence[Row]) -> Iterator[Row]:
@@ -167,21 +172,26 @@ def audit_row(audit: Audit) -> Row:
 def receipt_rows(state: StateView, client: PeerId) -> Iterator[Row]:
     """Every deal's last receipt, checked."""
     for deal_id in receipted_deals(state):
-        deal, receipt = fold.get(state, DealRecord, deal_id), fold.get(state, ReceiptRecord, deal_id)
-        assert deal is not None
-        assert receipt is not None
-        last = Receipt.decode(receipt.receipt.body)
-        yield {
-            "time": show_time(last.time),
-            "deal_id": deal_id.hex(),
-            "provider": format_peer_id(PeerId(deal.peer)),
-            "root": format_cid(deal.selection.root),
-            "path": "/".join(deal.selection.path),
-            "bytes": last.n_bytes,
-            "blocks": last.n_blocks,
-            "paid": str(last.deal_amount),
-            "status": receipt_status(bundle_of(state, DealId(deal_id), client)),
-        }
+        yield receipt_row(state, deal_id, client)
+
+
+def receipt_row(state: StateView, deal_id: DealId, client: PeerId) -> Row:
+    """The last receipt of a deal that has one, checked."""
+    deal, receipt = fold.get(state, DealRecord, deal_id), fold.get(state, ReceiptRecord, deal_id)
+    assert deal is not None
+    assert receipt is not None
+    last = Receipt.decode(receipt.receipt.body)
+    return {
+        "time": show_time(last.time),
+        "deal_id": deal_id.hex(),
+        "provider": format_peer_id(PeerId(deal.peer)),
+        "root": format_cid(deal.selection.root),
+        "path": "/".join(deal.selection.path),
+        "bytes": last.n_bytes,
+        "blocks": last.n_blocks,
+        "paid": str(last.deal_amount),
+        "status": receipt_status(bundle_of(state, deal_id, client)),
+    }
 
 
 def verified_row(path: str, proven: VerifiedReceipt) -> Row:

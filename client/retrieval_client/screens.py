@@ -181,6 +181,32 @@ def receipts(rows: Sequence[Row]) -> View:
     )
 
 
+def new_token(row: Row) -> View:
+    return stacked(facts({"token": row["token"], "shown": "now, and never again"}), tokens([row]))
+
+
+def tokens(rows: Sequence[Row]) -> View:
+    return table(
+        ("id", "name", "scopes", "cap", "a request", "spent", "good for", "expires", "state"),
+        [
+            (
+                row["id"][:ID_SHOWN],
+                row["name"],
+                ", ".join(row["scopes"]),
+                _usd(row["cap"]),
+                _usd(row["per_request"]),
+                _usd(str(int(row["spent"]) + int(row["held"]))),
+                "\n".join(row["origins"]) or "any",
+                row["expires"],
+                row["state"],
+            )
+            for row in rows
+        ],
+        numbers=("cap", "a request", "spent"),
+        empty="there is no token yet",
+    )
+
+
 def exported(rows: Sequence[Row]) -> View:
     return table(
         ("deal", "file", "status"), [(row["deal_id"], row["path"], row["status"]) for row in rows], empty="there is no receipt yet"

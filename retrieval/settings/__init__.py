@@ -16,7 +16,7 @@ place, what was expected and the nearest known key. People write ``"0.01 USD/GiB
 A declaration without a file is usable as it stands: ``ClientSettings()`` holds the defaults.
 """
 
-from retrieval.settings.declare import amount, choice, integer, multiaddrs, price, seconds, section, size, switch, text, url
+from retrieval.settings.declare import amount, choice, endpoints, integer, multiaddrs, price, seconds, section, size, switch, text, url
 from retrieval.settings.load import CONFIG_BYTES_MAX, load
 from retrieval.settings.write import render_reference, set_key, write_default
 
@@ -24,6 +24,7 @@ __all__ = [
     "CONFIG_BYTES_MAX",
     "amount",
     "choice",
+    "endpoints",
     "integer",
     "load",
     "multiaddrs",

@@ -87,6 +87,11 @@ def multiaddrs(default: tuple[str, ...], sentence: str) -> tuple[str, ...]:
     return _setting(kinds.MULTIADDRS, default, sentence)
 
 
+def endpoints(default: tuple[str, ...], sentence: str) -> tuple[str, ...]:
+    """Whom to connect to: multiaddrs, and http or https addresses."""
+    return _setting(kinds.ENDPOINTS, default, sentence)
+
+
 def url(default: str, sentence: str) -> str:
     """An http or https address; where the default is empty, empty means that there is none."""
     return _setting(kinds.URL if default else kinds.optional_kind(kinds.URL), default, sentence)

@@ -148,14 +148,18 @@ def _parse_switch(text: str) -> bool:
 
 
 def _read_multiaddrs(raw: object) -> tuple[str, ...]:
+    return _read_addresses(raw, ("/",), "not a multiaddr")
+
+
+def _read_addresses(raw: object, beginnings: tuple[str, ...], wrong: str) -> tuple[str, ...]:
     if not isinstance(raw, list | tuple):
         raise ValueError(f"found {name_type(raw)}")
     if len(raw) > LIST_MAX:
         raise ValueError(f"found more than {LIST_MAX}")
     # Only the shape: which protocols can be listened on is known to the transport, the one door to multiaddr.
     for address in raw:
-        if not isinstance(address, str) or not address.startswith("/") or len(address) > TEXT_MAX or re.search(r"\s", address):
-            raise ValueError("found something in it that is not a multiaddr")
+        if not isinstance(address, str) or not address.startswith(beginnings) or len(address) > TEXT_MAX or re.search(r"\s", address):
+            raise ValueError(f"found something in it that is {wrong}")
     return tuple(raw)
 
 
@@ -207,6 +211,13 @@ MULTIADDRS: Final[Kind[tuple[str, ...]]] = Kind(
     expected='a list of multiaddrs, such as ["/ip4/127.0.0.1/tcp/4001"]',
     read=_read_multiaddrs,
     read_text=lambda text: _read_multiaddrs(text.replace(",", " ").split()),
+    show=list,
+)
+ENDPOINTS: Final[Kind[tuple[str, ...]]] = Kind(
+    name="endpoints",
+    expected='a list of multiaddrs and URLs, such as ["/ip4/192.0.2.1/tcp/4801/p2p/12D3KooW…", "https://gateway.example"]',
+    read=lambda raw: _read_addresses(raw, ("/", "http://", "https://"), "neither a multiaddr nor a URL"),
+    read_text=lambda text: _read_addresses(text.replace(",", " ").split(), ("/", "http://", "https://"), "neither a multiaddr nor a URL"),
     show=list,
 )
 URL: Final[Kind[str]] = Kind(
