@@ -134,6 +134,7 @@ class ErrorCode(IntEnum):
     MALFORMED_BLOCK = 509
     MALFORMED_CAR = 510
     CANCELLED = 511
+    TOO_LARGE_FOR_TRANSPORT = 512
     # 6xx receipt and settlement
     BAD_RECEIPT = 601
     RECEIPT_UNSIGNED = 602
@@ -160,6 +161,7 @@ class ErrorCode(IntEnum):
     ALREADY_INITIALISED = 912
     CONTROL_UNAVAILABLE = 913
     CONTENT_IN_USE = 914
+    RADIO_UNAVAILABLE = 915
 
     @property
     def label(self) -> str:
@@ -293,6 +295,7 @@ REGISTRY: Final[dict[ErrorCode, ErrorRow]] = {
     _C.MALFORMED_BLOCK:      ErrorRow("a block's content does not follow its codec", "the content itself is broken; nothing can be done here", _PROVIDER, _NO, 502, Exit.PEER),
     _C.MALFORMED_CAR:        ErrorRow("this is not a well-formed CAR file", "check the file, or export it again", _OPERATOR, _NO, 400, Exit.USAGE),
     _C.CANCELLED:            ErrorRow("the transfer was cancelled", "run the same command again; it resumes", _CLIENT, _LATER, 499, Exit.RESUMABLE),
+    _C.TOO_LARGE_FOR_TRANSPORT: ErrorRow("the content is larger than this transport carries", "nothing was paid; fetch it over the internet, or a part of it by path", _CLIENT, _NO, 413, Exit.BUDGET),
 
     _C.BAD_RECEIPT:          ErrorRow("the receipt does not match what was delivered", "the client is broken or hostile", _CLIENT, _NO, 400, Exit.PEER),
     _C.RECEIPT_UNSIGNED:     ErrorRow("the receipt lacks the provider's countersignature", "fetch it with the deal id, or pass --allow-unsigned", _PROVIDER, _LATER, 409, Exit.PEER),
@@ -319,6 +322,7 @@ REGISTRY: Final[dict[ErrorCode, ErrorRow]] = {
     _C.ALREADY_INITIALISED:  ErrorRow("this home is set up already", "choose another --home, or keep this one", _OPERATOR, _NO, 409, Exit.USAGE),
     _C.CONTROL_UNAVAILABLE:  ErrorRow("the running process does not answer", "end it, or wait for it", _OPERATOR, _LATER, 503, Exit.INTERNAL),
     _C.CONTENT_IN_USE:       ErrorRow("deals for this content are open", "wait until they end, or pass --force and let them fail", _OPERATOR, _LATER, 409, Exit.INTERNAL),
+    _C.RADIO_UNAVAILABLE:    ErrorRow("the radio does not answer, or not as it was set", "check the port, its permissions and the board's firmware", _OPERATOR, _LATER, 503, Exit.INTERNAL),
 }
 # fmt: on
 
