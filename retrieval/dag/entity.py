@@ -7,7 +7,7 @@ anything else the one block.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Final, NamedTuple
+from typing import Final
 
 from retrieval.cid import DAG_PB, Cid
 from retrieval.dag import hamt, pb, unixfs
@@ -15,6 +15,7 @@ from retrieval.dag.block import BlockKind, codec_of, kind_of
 from retrieval.dag.byterange import ByteRange
 from retrieval.dag.filenode import FileNode, file_node, read_file_node
 from retrieval.dag.links import Extent, PendingLink, links_of
+from retrieval.dag.pb import PBLink
 from retrieval.dag.protobuf import malformed
 from retrieval.dag.unixfs import NodeType, UnixfsNode
 from retrieval.errors import ErrorCode, RemoteProtocolError
@@ -86,7 +87,7 @@ class _FilePart:
 
     def __init__(self, part: Extent) -> None:
         self._part: Final = part
-        self._cut: dict[Cid, _CutNode] = {}
+        self._cut: dict[Cid, FileNode] = {}
         self._n_cut_links = 0
 
     def links(self, link: PendingLink, payload: bytes) -> list[PendingLink]:
@@ -94,15 +95,12 @@ class _FilePart:
         if link.extent is None:
             return _all(link, payload)
         node = read_file_node(link.cid, payload)
-        cut = _CutNode(
-            node.size, [(PendingLink(pb_link.cid, kind_of(pb_link.cid), pb_link.tsize), below) for pb_link, below in node.extents()]
-        )
         if link.kind is BlockKind.NODE:
-            self._n_cut_links += len(cut.links)
+            self._n_cut_links += len(node.links)
             if self._n_cut_links > CUT_LINKS_MAX:
                 raise RemoteProtocolError(ErrorCode.DAG_TOO_LARGE, f"nodes cut by a range have more than {CUT_LINKS_MAX} links")
-            self._cut[link.cid] = cut
-        return self._wanted(cut, link.extent)
+            self._cut[link.cid] = node
+        return self._wanted(node, link.extent)
 
     def was_cut(self, cid: Cid) -> bool:
         return cid in self._cut
@@ -116,17 +114,16 @@ class _FilePart:
             return self._wanted(cut, link.extent)
         self._n_cut_links -= len(cut.links)
         del self._cut[link.cid]
-        return [below for below, _ in cut.links]
+        return [_pending(link) for link in cut.links]
 
-    def _wanted(self, cut: _CutNode, extent: Extent) -> list[PendingLink]:
+    def _wanted(self, node: FileNode, extent: Extent) -> list[PendingLink]:
         """The links of a node at this place of the file that lead to bytes of the part."""
-        if cut.size != extent.size:
-            raise malformed(f"a file's node claims {cut.size} bytes, the one above it {extent.size}")
+        if node.size != extent.size:
+            raise malformed(f"a file's node claims {node.size} bytes, the one above it {extent.size}")
         wanted: list[PendingLink] = []
-        for link, relative in cut.links:
-            below = Extent(extent.start + relative.start, relative.size)
+        for link, below in node.extents(extent.start):
             if below.overlaps(self._part):
-                wanted.append(link if self._part.holds(below) else self._cut_link(link, below))
+                wanted.append(_pending(link) if self._part.holds(below) else self._cut_link(_pending(link), below))
         return wanted
 
     def _cut_link(self, link: PendingLink, below: Extent) -> PendingLink:
@@ -136,12 +133,8 @@ class _FilePart:
         return link._replace(extent=below, tsize=tsize)
 
 
-class _CutNode(NamedTuple):
-    """A node of a file of which not everything was wanted."""
-
-    size: int
-    links: list[tuple[PendingLink, Extent]]
-    """With the place of what is below each, from the node's own beginning."""
+def _pending(link: PBLink) -> PendingLink:
+    return PendingLink(link.cid, kind_of(link.cid), link.tsize)
 
 
 def _all(link: PendingLink, payload: bytes) -> list[PendingLink]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import IntEnum
+from functools import lru_cache
 from typing import Final
 
 from retrieval.dag import pb
@@ -17,6 +18,8 @@ from retrieval.errors import RemoteProtocolError
 
 MURMUR3_X64_64: Final = 0x22  # multicodec of the only hash UnixFS directories use
 HAMT_FANOUT_MAX: Final = 1024  # slots of a shard, as in boxo
+REMEMBERED_SIZE_MIN: Final = 256  # bytes; the sizes of some sixty links
+REMEMBERED_SIZE_MAX: Final = 16 << 10  # and of some three thousand
 SYMLINK_TARGET_SIZE_MAX: Final = 4095  # bytes; PATH_MAX less its NUL
 
 # Field numbers of Data and of its time.
@@ -83,7 +86,11 @@ def encode(node: UnixfsNode) -> bytes:
 
 
 def decode(message: bytes) -> UnixfsNode:
-    """Read a UnixFS message. Raises ``RemoteProtocolError(malformed_block)``."""
+    """Read a UnixFS message, remembered as dag-pb's nodes are. Raises ``RemoteProtocolError(malformed_block)``."""
+    return _decode_remembered(message) if REMEMBERED_SIZE_MIN <= len(message) <= REMEMBERED_SIZE_MAX else _decode(message)
+
+
+def _decode(message: bytes) -> UnixfsNode:
     numbers: dict[int, int] = {}
     data: bytes | None = None
     blocksizes: list[int] = []
@@ -120,6 +127,9 @@ def decode(message: bytes) -> UnixfsNode:
         mode=numbers.get(_MODE),
         mtime=mtime,
     )
+
+
+_decode_remembered: Final = lru_cache(pb.REMEMBERED_MAX)(_decode)
 
 
 def decode_any(message: bytes | None) -> UnixfsNode | None:
