@@ -9,7 +9,7 @@ from retrieval.gateway.openapi import ANYWHERE, Interface, Media, Operation, Par
 
 from .health import State
 
-PARTS: Final = ("overview", "over_time", "transfers", "payers", "content", "prices", "channels", "deals", "health", "errors")
+PARTS: Final = ("overview", "over_time", "transfers", "content", "payers", "channels", "health", "deals", "errors", "prices")
 """The sections of the page, in their order."""
 BY: Final = ("cid", "payer", "day", "hour")
 PASS_COOKIE: Final = "operator"

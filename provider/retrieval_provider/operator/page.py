@@ -67,11 +67,13 @@ def overview(figures: Row, live: Row | None, today: Row, health: Row, last_claim
     else:
         pill = h("a", "Ready", href="#health", class_="pill ok")
     at_risk = f"for {show_size(figures['at_risk_bytes'])} sent and not paid" if figures["at_risk_bytes"] else "all that was sent is paid"
-    claimed = "nothing was claimed yet" if last_claim_s is None else f"last claim {_ago(now_s - last_claim_s)}"
+    last_claim = "nothing was claimed yet" if last_claim_s is None else f"last claim {_ago(now_s - last_claim_s)}"
+    is_all_claimed = figures["claimed"] == figures["earned"] != "0"
+    claimed = "all of it claimed" if is_all_claimed else f"{show_amount(int(figures['claimed']))} of it claimed"
     closing = f"{figures['closing']} closing" if figures["closing"] else "none is closing"
     tiles = [
-        _tile("Earned", show_amount(int(figures["earned"])), f"{show_amount(int(figures['claimed']))} of it claimed"),
-        _tile("Unclaimed", show_amount(int(figures["unclaimed"])), claimed),
+        _tile("Earned", show_amount(int(figures["earned"])), claimed),
+        _tile("Unclaimed", show_amount(int(figures["unclaimed"])), last_claim),
         _tile("At risk", show_amount(int(figures["at_risk"])), at_risk, is_bad=bool(int(figures["at_risk"]))),
         _tile("Last 24 hours", show_amount(int(today["amount"])), f"{show_size(today['bytes'])} in {_count(today['deals'], 'deal')}"),
         _tile("Channels", f"{figures['channels']:,}", closing, is_bad=bool(figures["closing"])),
@@ -113,10 +115,8 @@ def transfers(live: Row | None) -> Html:
     more = live["n_transfers"] - len(rows)
     table = _table(
         rows,
-        ("Content", "id", lambda row: _cid(row["root"])),
-        ("Client", "id wide", lambda row: _who(row)),
-        ("Over", "", lambda row: _over(row["over"])),
-        ("Sent", "n", lambda row: _progress(row)),
+        ("Content, client", "id", lambda row: [_cid(row["root"]), h("div", _over(row["over"]), " ", _who(row))]),
+        ("Sent", "n", _progress),
         ("Rate", "n", lambda row: show_rate(row["bytes_per_s"])),
         ("Unpaid", "n", lambda row: show_size(row["unpaid_bytes"]) if row["unpaid_bytes"] else "–"),
         empty="Nothing is being sent.",
@@ -134,8 +134,8 @@ def payers(rows: Sequence[Row], n_rows: int) -> Html:
         ("", "wide", lambda row: share(int(row["amount"]), most)),
         ("Deals", "n", lambda row: f"{row['deals']:,}"),
         ("Sent", "n wide", lambda row: show_size(row["bytes"])),
-        ("Earned", "n", lambda row: show_amount(int(row["amount"]))),
-        ("Claimed", "n wide", lambda row: show_amount(int(row["claimed"]))),
+        ("Earned, USD", "n", lambda row: _money(row["amount"])),
+        ("Claimed", "n wide", lambda row: _money(row["claimed"])),
         empty="Nobody has bought anything yet.",
     )
     return h("div", _head("Payers", _of(len(rows), n_rows)), table)
@@ -151,7 +151,7 @@ def content(rows: Sequence[Row], n_rows: int, offset: int) -> Html:
         ("Size", "n wide", lambda row: show_size(row["size"]) if row["pinned"] else h("span", "not held", class_="faint")),
         ("Price", "n wide", _price),
         ("Sent", "n", lambda row: show_size(row["bytes"]) if row["bytes"] else "–"),
-        ("Earned", "n", lambda row: show_amount(int(row["amount"])) if int(row["amount"]) else "–"),
+        ("Earned, USD", "n", lambda row: _money(row["amount"]) if int(row["amount"]) else "–"),
         empty=["Nothing is pinned yet; ", h("code", "retrieval-provider add PATH"), " does it."],
     )
     return h("div", _head("Content", _of(len(rows), n_rows)), table, _pager("content", offset, len(rows), n_rows))
@@ -176,9 +176,9 @@ def channels(rows: Sequence[Row], n_rows: int, offset: int) -> Html:
         ("Channel", "id", lambda row: h("code", row["channel"][:10], "…", title=row["channel"])),
         ("Payer", "id wide", lambda row: _id(row["payer"])),
         ("Over", "wide", lambda row: _over(row["over"])),
-        ("Holds", "n", lambda row: show_amount(int(row["balance"]))),
-        ("Earned", "n wide", lambda row: show_amount(int(row["promised"]))),
-        ("Unclaimed", "n", lambda row: show_amount(int(row["unclaimed"])) if int(row["unclaimed"]) else "–"),
+        ("Deposit, USD", "n wide", lambda row: _money(row["balance"])),
+        ("Earned, USD", "n wide", lambda row: _money(row["promised"])),
+        ("Unclaimed", "n", lambda row: _money(row["unclaimed"]) if int(row["unclaimed"]) else "–"),
         ("State", "", lambda row: _closing(row) if row["closing"] else h("span", "open", class_="faint")),
         empty="No channel yet: clients open one with their first deposit.",
     )
@@ -193,8 +193,8 @@ def deals(rows: Sequence[Row], n_rows: int, offset: int) -> Html:
         ("Content", "id", lambda row: _cid(row["root"])),
         ("Client", "id wide", lambda row: _id(row["payer"] or row["peer"])),
         ("Over", "wide", lambda row: _over("libp2p" if row["peer"] else "http")),
-        ("Sent", "n", lambda row: show_size(row["bytes"])),
-        ("Earned", "n", lambda row: show_amount(int(row["amount"]))),
+        ("Sent", "n wide", lambda row: show_size(row["bytes"])),
+        ("Earned, USD", "n", lambda row: _money(row["amount"])),
         ("Claim", "wide", _claim),
         ("End", "wide", lambda row: row["outcome"]),
         empty="No deal yet.",
@@ -300,6 +300,11 @@ def _price(row: Row) -> str:
     if not per_gib and not fee:
         return "free"
     return show_price(per_gib) + (f" + {show_amount(fee)}" if fee else "")
+
+
+def _money(amount: str) -> str:
+    """An amount under a heading that names its unit."""
+    return show_amount(int(amount)).partition(" ")[0]
 
 
 def _closing(row: Row) -> Html:
