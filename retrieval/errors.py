@@ -295,7 +295,7 @@ REGISTRY: Final[dict[ErrorCode, ErrorRow]] = {
     _C.MALFORMED_BLOCK:      ErrorRow("a block's content does not follow its codec", "the content itself is broken; nothing can be done here", _PROVIDER, _NO, 502, Exit.PEER),
     _C.MALFORMED_CAR:        ErrorRow("this is not a well-formed CAR file", "check the file, or export it again", _OPERATOR, _NO, 400, Exit.USAGE),
     _C.CANCELLED:            ErrorRow("the transfer was cancelled", "run the same command again; it resumes", _CLIENT, _LATER, 499, Exit.RESUMABLE),
-    _C.TOO_LARGE_FOR_TRANSPORT: ErrorRow("the content is larger than this transport carries", "nothing was paid; fetch it over the internet, or a part of it by path", _CLIENT, _NO, 413, Exit.BUDGET),
+    _C.TOO_LARGE_FOR_TRANSPORT: ErrorRow("the content is larger than this transport carries", "nothing was paid; fetch it over the internet, or a part of it by path", _CLIENT, _NO, 413, Exit.USAGE),
 
     _C.BAD_RECEIPT:          ErrorRow("the receipt does not match what was delivered", "the client is broken or hostile", _CLIENT, _NO, 400, Exit.PEER),
     _C.RECEIPT_UNSIGNED:     ErrorRow("the receipt lacks the provider's countersignature", "fetch it with the deal id, or pass --allow-unsigned", _PROVIDER, _LATER, 409, Exit.PEER),
