@@ -1,13 +1,9 @@
 #include "duty.h"
 
-enum { PER_10000 = 10000, MINUTES_MAX = DUTY_MINUTES };
-
-#define HOUR_US 3600000000u
-
 /* Moves on to a minute, clearing those that it takes over. */
 static void advance(struct duty *duty, uint64_t minute)
 {
-    for (uint32_t n = 0; n < MINUTES_MAX && duty->minute + n < minute; n++) {
+    for (uint32_t n = 0; n < DUTY_MINUTES && duty->minute + n < minute; n++) {
         const uint32_t taken_over = (uint32_t)((minute - n) % DUTY_MINUTES);
         for (uint32_t band = 0; band < BAND_COUNT; band++) {
             duty->spent_us[taken_over][band] = 0;
@@ -18,20 +14,15 @@ static void advance(struct duty *duty, uint64_t minute)
 
 void duty_start(struct duty *duty, uint64_t now_us, const uint32_t inherited_us[BAND_COUNT])
 {
-    *duty = (struct duty){.minute = now_us / DUTY_MINUTE_US, .limit_us = HOUR_US};
+    *duty = (struct duty){.minute = now_us / DUTY_MINUTE_US, .limit_us = DUTY_UNLIMITED_US};
     for (uint32_t band = 0; band < BAND_COUNT; band++) {
         duty->spent_us[duty->minute % DUTY_MINUTES][band] = inherited_us[band];
     }
 }
 
-void duty_limit(struct duty *duty, uint32_t per_10000)
+void duty_limit(struct duty *duty, uint32_t limit_us)
 {
-    duty->limit_us = per_10000 == 0 || per_10000 > PER_10000 ? HOUR_US : per_10000 * (HOUR_US / PER_10000);
-}
-
-uint32_t duty_limit_in_force(const struct duty *duty)
-{
-    return duty->limit_us == HOUR_US ? 0 : duty->limit_us / (HOUR_US / PER_10000);
+    duty->limit_us = limit_us;
 }
 
 uint32_t duty_spent_us(struct duty *duty, uint32_t band, uint64_t now_us)

@@ -15,21 +15,19 @@
 
 #define DUTY_MINUTES 61u
 #define DUTY_MINUTE_US 60000000u
+#define DUTY_UNLIMITED_US BAND_HOUR_US
 
 struct duty {
-    uint64_t minute;                   /* the last one that was counted in, since the board started */
-    uint32_t limit_us;                 /* the host's own bound on every band */
+    uint64_t minute;   /* the last one that was counted in, since the board started */
+    uint32_t limit_us; /* the host's own bound on every band */
     uint32_t spent_us[DUTY_MINUTES][BAND_COUNT];
 };
 
 /* Begins with what was spent before the reboot: when it was sent is not known, so it counts as sent now. */
 void duty_start(struct duty *duty, uint64_t now_us, const uint32_t inherited_us[BAND_COUNT]);
 
-/* Sets what the host allows itself of any hour, per 10,000; 0 for no bound but the law's. */
-void duty_limit(struct duty *duty, uint32_t per_10000);
-
-/* What it allowed itself, 0 for no bound. */
-uint32_t duty_limit_in_force(const struct duty *duty);
+/* Sets what the host allows itself of any hour in any band: at most the law's, whatever it says. */
+void duty_limit(struct duty *duty, uint32_t limit_us);
 
 /* Microseconds that count against a band now. */
 uint32_t duty_spent_us(struct duty *duty, uint32_t band, uint64_t now_us);

@@ -10,6 +10,7 @@
 enum {
     TERMS_SIZE = 1 + 2 + LASTING_OPERATOR_SIZE,
     NEIGHBOUR_SIZE = RMN_RELAY_TAG_SIZE + 4,
+    WHOLE = 10000, /* RNodes say shares in hundredths of a per cent */
 };
 
 static uint32_t counter(const struct node *node, enum counter which)
@@ -131,12 +132,16 @@ static void on_radio_state(struct node *node, const uint8_t *data, size_t size, 
     link_put_byte(node->board, COMMAND_RADIO_STATE, settings->radio_on ? 1 : 0);
 }
 
+/* In hundredths of a per cent of every hour, 0 for none of the host's own. */
 static void on_airtime_long(struct node *node, const uint8_t *data, size_t size)
 {
+    struct duty *const duty = &node->duty;
+
     if (size == 2) {
-        duty_limit(&node->duty, load_be16(data));
+        const uint32_t per_10000 = load_be16(data);
+        duty_limit(duty, per_10000 == 0 || per_10000 >= WHOLE ? DUTY_UNLIMITED_US : per_10000 * (BAND_HOUR_US / WHOLE));
     }
-    const uint32_t in_force = duty_limit_in_force(&node->duty);
+    const uint32_t in_force = duty->limit_us == DUTY_UNLIMITED_US ? 0 : duty->limit_us / (BAND_HOUR_US / WHOLE);
     const uint8_t answer[] = {(uint8_t)(in_force >> 8), (uint8_t)in_force};
     link_put(node->board, COMMAND_AIRTIME_LONG, answer, sizeof answer);
 }
@@ -351,6 +356,8 @@ void host_handle(struct node *node, const uint8_t *frame, size_t size, uint64_t 
         break;
     case COMMAND_DETECT:
         on_detect(node, data, n);
+        break;
+    case COMMAND_LEAVE: /* a relay goes on without its host */
         break;
     case COMMAND_AIRTIME_SHORT:
         on_airtime_short(node);

@@ -85,7 +85,7 @@ def main() -> None:
         "deepest: " + " > ".join(name.split(":")[-1] for name in way),
     ]
     report.write_text("\n".join(lines) + "\n")
-    print("  budget  ", lines[0])
+    sys.stdout.write(f"  budget   {lines[0]}\n")
     if flash > FLASH_MAX or ram + stack > RAM_MAX:
         sys.exit(f"[budget] {elf.stem} exceeds its budget")
 

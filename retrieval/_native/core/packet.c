@@ -126,8 +126,9 @@ enum rmn_packet_verdict rmn_packet_check(const uint8_t *frame, size_t size)
         return RMN_PACKET_BAD_FLAGS;
     }
     /* With a trail of hop_limit entries the frame must still fit. */
-    if (frame[2] > RMN_PACKET_SIZE_MAX - RMN_PACKET_OVERHEAD - RMN_PACKET_ENTRY_SIZE * hop_limit || immutable_size(frame) >= size) {
-        return RMN_PACKET_BAD_LENGTH;
+    if (frame[2] > RMN_PACKET_SIZE_MAX - RMN_PACKET_OVERHEAD - RMN_PACKET_ENTRY_SIZE * hop_limit
+        || RMN_PACKET_OVERHEAD + frame[2] > size) {
+        return RMN_PACKET_BAD_PAYLOAD;
     }
     if (rmn_packet_hops(frame) > hop_limit) {
         return RMN_PACKET_BAD_HOPS;

@@ -43,10 +43,11 @@ enum rmn_packet_verdict {
     RMN_PACKET_BAD_VERSION = 3,
     RMN_PACKET_BAD_TYPE = 4,
     RMN_PACKET_BAD_FLAGS = 5,
-    RMN_PACKET_BAD_LENGTH = 6,
+    RMN_PACKET_BAD_PAYLOAD = 6,
     RMN_PACKET_BAD_HOPS = 7,
-    RMN_PACKET_BAD_DESTINATION = 8,
-    RMN_PACKET_BAD_FEE_CAP = 9,
+    RMN_PACKET_BAD_LENGTH = 8,
+    RMN_PACKET_BAD_DESTINATION = 9,
+    RMN_PACKET_BAD_FEE_CAP = 10,
 };
 
 /* Whether a relay carries a packet on; of several reasons against it the one with the lowest number. Shared with Python. */
