@@ -10,6 +10,8 @@ import { RetrievalError } from './errors.js'
 
 export const PROBLEM_SIZE_MAX = 64 << 10 // bytes of an answer that is no content
 
+export const DEAL = 'Retrieval-Deal' // by which a gateway that pays itself buys what it sends
+
 const CAR_TYPE = 'application/vnd.ipld.car'
 const CAR_ACCEPTED = `${CAR_TYPE}; version=1; order=dfs; dups=n`
 const RAW_TYPE = 'application/vnd.ipld.raw'
@@ -38,7 +40,7 @@ export class Gateway {
    * @param {string[]} names
    * @param {{ first: number, last: number | null } | null} range its first and last byte; below zero they count from the end
    * @param {AbortSignal | undefined} signal
-   * @returns {Promise<{ car: CarReader, payment: Payment | null }>}
+   * @returns {Promise<{ car: CarReader, payment: Payment | null, deal: string | null }>}
    */
   async car (root, names, range, signal) {
     const query = new URLSearchParams({ format: 'car', 'dag-scope': 'entity', 'car-order': 'dfs', 'car-dups': 'n' })
@@ -48,7 +50,7 @@ export class Gateway {
       await response.body?.cancel()
       throw new RetrievalError('unsupported_format', `${this.url} sent no CAR`)
     }
-    return { car: new CarReader(response.body), payment }
+    return { car: new CarReader(response.body), payment, deal: response.headers.get(DEAL) }
   }
 
   /**
@@ -157,7 +159,7 @@ async function readProblem (response) {
  * @param {Response} response
  * @param {number} sizeMax
  */
-async function readBody (response, sizeMax) {
+export async function readBody (response, sizeMax) {
   const reader = response.body?.getReader()
   const parts = []
   for (let size = 0; reader !== undefined;) {

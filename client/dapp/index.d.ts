@@ -90,6 +90,8 @@ export interface Retrieved {
   /** Verified bytes. A stream that fails has brought only verified bytes until then. */
   readonly body: ReadableStream<Uint8Array<ArrayBuffer>>
   readonly payments: Payment[]
+  /** Of a gateway that pays itself: the ids of the deals by which it bought what came so far. */
+  readonly deals: string[]
   readonly spent: bigint
   readonly receipts: Receipt[]
   blob(options?: BlobPropertyBag): Promise<Blob>
@@ -209,7 +211,33 @@ export interface Cid {
 
 export function parseCid(text: string): Cid
 
-/** What a page follows of the gateway on this machine. */
+/** The gateway of the person's own machine, as a token with the scope `read` sees it. */
+export class LocalGateway {
+  constructor(options: { gateway: string, token: string })
+  budget(options?: LocalOptions): Promise<{ maySpend: bigint, spentToday: bigint, leftToday: bigint, leftOfToken: bigint }>
+  deal(dealId: string, options?: LocalOptions): Promise<Deal>
+  receipts(options?: LocalOptions): Promise<(Deal & { status: string })[]>
+  /** The file that `retrieval-client receipts verify` takes. */
+  receiptFile(dealId: string, options?: LocalOptions): Promise<Uint8Array<ArrayBuffer>>
+  /** Until `signal`. Throws when the connection breaks: call it again with the last event's `id`. */
+  events(options?: LocalOptions & { lastEventId?: string }): AsyncGenerator<GatewayEvent>
+}
+
+export interface LocalOptions {
+  signal?: AbortSignal
+}
+
+export interface Deal {
+  dealId: string
+  provider: string
+  root: string
+  path: string
+  bytes: number
+  paid: bigint
+  time: string
+}
+
+/** What happened: `progress`, `ended`, `quote`, or `gap` where events were missed. */
 export interface GatewayEvent {
   id: string
   type: string

@@ -15,6 +15,7 @@ import { PAID_WINDOW_BYTES, readQuote } from './payment/quote.js'
 import { Transfer } from './transfer.js'
 
 export { parseCid } from './content/cid.js'
+export { LocalGateway } from './local.js'
 export { ERRORS, RetrievalError } from './errors.js'
 export { Budget } from './payment/budget.js'
 export { memoryStorage, pageStorage } from './payment/storage.js'
@@ -104,6 +105,11 @@ class Retrieved {
     return [...this._transfer.payments]
   }
 
+  /** Of a gateway that pays itself: the deals by which it bought what came so far. */
+  get deals () {
+    return [...this._transfer.deals]
+  }
+
   /** What was charged so far, in the token's smallest unit. */
   get spent () {
     return this._transfer.payments.reduce((sum, { charged }) => sum + charged, 0n)
@@ -116,19 +122,45 @@ class Retrieved {
 
   /** @param {BlobPropertyBag} [options] */
   async blob (options) {
-    return await new Response(this.body).blob().then((blob) => (options?.type === undefined ? blob : blob.slice(0, blob.size, options.type)))
-  }
-
-  async arrayBuffer () {
-    return await new Response(this.body).arrayBuffer()
+    return new Blob(await this._parts(), options)
   }
 
   async bytes () {
-    return new Uint8Array(await this.arrayBuffer())
+    const whole = new Uint8Array(this.size)
+    let at = 0
+    await this._read((part) => {
+      whole.set(part, at)
+      at += part.length
+    })
+    return whole
+  }
+
+  async arrayBuffer () {
+    return (await this.bytes()).buffer
   }
 
   async text () {
-    return await new Response(this.body).text()
+    return new TextDecoder().decode(await this.bytes())
+  }
+
+  async _parts () {
+    /** @type {Uint8Array<ArrayBuffer>[]} */
+    const parts = []
+    await this._read((part) => parts.push(part))
+    return parts
+  }
+
+  /**
+   * Read all of it. Not by way of a Response, of which browsers tell that it failed, and not what with.
+   * @param {(part: Uint8Array<ArrayBuffer>) => void} take
+   */
+  async _read (take) {
+    const reader = this.body.getReader()
+    for (;;) {
+      const { done, value } = await reader.read()
+      if (done) return
+      take(value)
+    }
   }
 }
 

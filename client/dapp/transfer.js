@@ -40,6 +40,8 @@ export class Transfer {
     this.entity = null
     /** @type {Payment[]} One an answer that was paid for. */
     this.payments = []
+    /** @type {Set<string>} The deals by which a gateway that pays itself bought it. */
+    this.deals = new Set()
     /** Of the wanted part: its first byte, the one behind its last, and the next that is to come. */
     this.start = 0
     this.stop = 0
@@ -134,8 +136,9 @@ export class Transfer {
   async _openWindow () {
     const gateway = this._gateways[0]
     const range = this._nextRange()
-    const { car, payment } = await gateway.car(this._root, this._names, range, this._signal)
+    const { car, payment, deal } = await gateway.car(this._root, this._names, range, this._signal)
     if (payment !== null) this.payments.push(payment)
+    if (deal !== null) this.deals.add(deal)
     this._car = car
     this._blocks = new Blocks(car, async (cid) => {
       const { payload, payment } = await gateway.block(cid, this._signal)
