@@ -15,6 +15,8 @@ import trio
 from retrieval_client.config import ClientSettings
 from retrieval_client.funding import fund
 from retrieval_client.new_home import set_up
+from retrieval_client.web.address import parse_gateway
+from retrieval_client.web.funding import fund as fund_gateway
 from retrieval_provider.new_home import create_home
 
 from benchmarks.pair import Peer, WorkerPair, warm_up
@@ -78,9 +80,10 @@ class Market:
         """Start the provider, which is paid where there is a chain."""
         return self._serve(self._home, {} if self._rpc else FREE)
 
-    def serve_http(self) -> Provider:
-        """Start one that takes no money and has a gateway."""
-        return self._serve(self._home, {**FREE, "http.listen": "/ip4/127.0.0.1/tcp/0"})
+    def serve_http(self, *, workers: int = 1) -> Provider:
+        """Start one that has a gateway, of so many processes. It is paid where there is a chain, from the first byte on."""
+        gateway = {"http.listen": "/ip4/127.0.0.1/tcp/0", "http.workers": workers, "x402.free_per_day": "0 B"}
+        return self._serve(self._home, gateway if self._rpc else {**FREE, **gateway})
 
     def serve_free(self) -> Provider:
         """Start one that takes no money beside one that does. It has a home of its own; both read the same blocks."""
@@ -97,9 +100,7 @@ class Market:
 
     def new_client(self, provider: Provider, *, free: bool = False) -> Home:
         """A client's home; one that pays has a channel with the provider, which has seen it."""
-        self._n_clients += 1
-        home = Home(self._folder / f"client-{self._n_clients}", "retrieval-client")
-        set_up(home, None if free else self._rpc)
+        home = self._new_home("" if free else self._rpc)
         if not free:
             from retrieval.payment.evm import EvmChain
 
@@ -107,9 +108,26 @@ class Market:
             trio.run(lambda: fund(home, settings, provider.address, DEPOSIT, open_chain=EvmChain))
         return home
 
-    def peer(self, provider: Provider, client: Home, root: str, *, out: Path | None = None) -> Peer:
+    def new_web_client(self, provider: Provider) -> Home:
+        """A client's home; where it must pay, it has a channel with the receiver of the provider's gateway."""
+        home = self._new_home(self._rpc)
+        if self._rpc:
+            from retrieval.payment.evm import EvmChain
+
+            settings, _ = load(ClientSettings, home.config_path, {}, {})
+            trio.run(lambda: fund_gateway(home, settings, parse_gateway(provider.url), DEPOSIT, open_chain=EvmChain))
+        return home
+
+    def _new_home(self, rpc: str) -> Home:
+        self._n_clients += 1
+        home = Home(self._folder / f"client-{self._n_clients}", "retrieval-client")
+        set_up(home, rpc or None)
+        return home
+
+    def peer(self, provider: Provider, client: Home, root: str, *, out: Path | None = None, over_http: bool = False) -> Peer:
         """Fetches ``root`` into the client's emptied store, and on to ``out`` where one is given."""
-        command = {"do": "fetch", "root": root, "address": provider.address, "out": None if out is None else str(out)}
+        address = provider.url if over_http else provider.address
+        command = {"do": "fetch", "root": root, "address": address, "out": None if out is None else str(out)}
         stored_in = client.blocks_path if out is None else out
         return WorkerPair(provider.pid, lambda: start_worker("benchmarks.node_client", client.path), command, stored_in=stored_in)
 

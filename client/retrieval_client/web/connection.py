@@ -6,6 +6,7 @@ framing is copied. An answer that was not read to its end closes the connection 
 
 from __future__ import annotations
 
+import socket
 import ssl
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
@@ -14,7 +15,7 @@ from typing import Final, Protocol
 import trio
 
 from retrieval.errors import ErrorCode, RemoteProtocolError
-from retrieval.units import KIB
+from retrieval.units import KIB, MIB
 
 from .address import GatewayAddress
 from .http1 import HEAD_SIZE_MAX, Framing, Head, malformed, read_head, write_request
@@ -23,6 +24,8 @@ DIAL_TIMEOUT_S: Final = 10.0  # as for a peer
 LINES_BYTES: Final = 64 * KIB
 """What is received into for heads and lines; above the largest head."""
 PARTING_S: Final = 1.0
+WINDOW_BYTES: Final = 2 * MIB
+"""What the system may receive ahead of us, at the least, from the first byte on; by itself it would begin with 64 KiB."""
 INTERIM_MAX: Final = 8
 """Answers of 1xx before the one that counts."""
 _SSL_READ_MAX: Final = 256 * KIB
@@ -200,6 +203,9 @@ async def dial(address: GatewayAddress, *, timeout_s: float = DIAL_TIMEOUT_S) ->
     try:
         with trio.fail_after(timeout_s):
             stream = await trio.open_tcp_stream(address.host, address.port)
+            if hasattr(socket, "SO_RCVLOWAT"):
+                stream.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, WINDOW_BYTES)
+                stream.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, 1)
             return Connection(await _secured(stream, address) if address.is_secure else _Plain(stream), address)
     except (OSError, trio.TooSlowError, trio.BrokenResourceError) as error:
         raise RemoteProtocolError(ErrorCode.DIAL_FAILED, f"{address}: {error or 'it did not answer in time'}") from error

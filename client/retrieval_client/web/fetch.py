@@ -20,15 +20,17 @@ from retrieval.errors import ErrorCode, RemoteProtocolError, RetrievalError
 from retrieval.payment.chain import Chain
 from retrieval.store.blocks import BlockStore
 from retrieval.transport.writer import Clock, JournalWriter
+from retrieval.units import KIB
+from retrieval.wire.messages import Scope
 
 from ..fetch import BACKOFF_FIRST_S, BACKOFF_MAX_S, TRANSIENT, Progress, Tally
 from ..source import Source
 from ..unwrap import one_error
 from ..wallet import Wallet
 from .address import GatewayAddress
-from .connection import DIAL_TIMEOUT_S, Connection, dial
+from .connection import DIAL_TIMEOUT_S, Answer, Connection, dial
 from .intake import Arriving, Intake, Stored
-from .plan import Ask, asks
+from .plan import ASK_BYTES, Ask, asks
 from .till import Order, Till
 
 log: Final = logging.getLogger("retrieval_client.web")
@@ -37,6 +39,11 @@ CONNECTIONS_MAX: Final = 2
 """One whose answer is received, and one on which the next is asked for."""
 AGAIN: Final = TRANSIENT | {ErrorCode.PAYMENT_IN_FLIGHT, ErrorCode.CHANNEL_UNFUNDED, ErrorCode.CONTROL_UNAVAILABLE}
 """After these the same gateway is asked again, until nothing has moved for a while. A deposit may not have been seen yet."""
+AHEAD_S: Final = 5.0
+"""How long before the end of one answer the next is asked for, at the rate at which the one comes."""
+RATE_BYTES_MIN: Final = 128 * KIB
+"""Before so many have come, nobody can tell a rate."""
+LOOK_AGAIN_S: Final = 0.01
 REFUSALS_MAX: Final = 5
 """How often in a row it may say that a channel holds nothing: then it is believed."""
 
@@ -183,6 +190,10 @@ class _Attempt:
         self._all: Final[list[Connection]] = []
         self._before: tuple[Arriving, trio.Event] | None = None
         """The answer that was received last, and whether it is settled."""
+        self._file: tuple[tuple[str, ...], Arriving] | None = None
+        """The file of which parts come."""
+        self._receiving: tuple[Answer, float] | None = None
+        """The answer whose body comes, and since when."""
         self._n_unsettled = 0
         """Answers that were asked for and are not all verified and stored."""
         self._moved = trio.Event()
@@ -213,6 +224,7 @@ class _Attempt:
                 if found is _NO_MORE:
                     return
                 if isinstance(found, Ask):
+                    await self._near_its_end()
                     self._n_unsettled += 1
                     connection, order = await self._open(found)
                     await send.send((found, order, connection))
@@ -220,6 +232,16 @@ class _Attempt:
                     await moved.wait()
                 else:
                     raise RemoteProtocolError(ErrorCode.TRANSFER_TRUNCATED, "the gateway ended its answer without what was asked for")
+
+    async def _near_its_end(self) -> None:
+        """Until the answer that is received has so little to come that the next will not wait long: servers cut who does not read."""
+        while self._receiving is not None:
+            answer, began = self._receiving
+            left, elapsed_s = max(0, ASK_BYTES - answer.n_bytes), trio.current_time() - began
+            if answer.n_bytes >= RATE_BYTES_MIN and left * elapsed_s <= AHEAD_S * answer.n_bytes:
+                return
+            with trio.move_on_after(LOOK_AGAIN_S):
+                await self._moved.wait()
 
     async def _open(self, ask: Ask) -> tuple[Connection, Order]:
         """An answer's head. A connection that was kept open may have been closed meanwhile, which is nobody's fault."""
@@ -239,16 +261,18 @@ class _Attempt:
         return connection
 
     async def _receive(self, ask: Ask, order: Order, connection: Connection) -> trio.Event:
-        source = self._fetch.wanted.source
         if self._before is not None and self._before[0].is_beyond:  # this answer may be of no more use
             await self._before[1].wait()
-        arriving = await trio.to_thread.run_sync(Arriving, self._store, ask.walk(), source.walk)
+        arriving = await self._arriving(ask)
         if arriving.is_done:
             await order.answer.close()
             settled = trio.Event()
             settled.set()
         else:
-            settled = await self._intake.receive(order.answer, arriving)
+            self._receiving = order.answer, trio.current_time()
+            settled = await self._intake.receive(order.answer, arriving, is_last=not ask.is_part)
+            self._receiving = None
+            self._wake()
         self._before = arriving, settled
         if connection.is_usable and len(self._idle) < CONNECTIONS_MAX:
             self._idle.append(connection)
@@ -256,6 +280,17 @@ class _Attempt:
             await connection.close()
             self._all.remove(connection)
         return settled
+
+    async def _arriving(self, ask: Ask) -> Arriving:
+        """The parts of a file come one after another: one walk serves them all."""
+        if ask.is_part and self._file is not None and self._file[0] == ask.path and not self._file[1].is_beyond:
+            return self._file[1]
+        source = self._fetch.wanted.source
+        walk = source.walk() if ask.is_part and source.scope is Scope.ENTITY else ask.walk()
+        arriving = await trio.to_thread.run_sync(Arriving, self._store, walk, source.walk)
+        if ask.is_part:
+            self._file = ask.path, arriving
+        return arriving
 
     async def _settle(self, settled: trio.Event, order: Order) -> None:
         await settled.wait()

@@ -10,6 +10,7 @@ import io
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 import trio
@@ -23,7 +24,7 @@ from retrieval.memory import reserve
 from retrieval.store.blocks import BlockStore
 from retrieval.store.car import HEADER_SIZE_MAX, CarReader
 from retrieval.transport.gathering import Gathering
-from retrieval.units import MIB, format_size
+from retrieval.units import KIB, MIB, format_size
 from retrieval.wire.messages import BLOCK_SIZE_MAX
 
 from .connection import Answer
@@ -32,6 +33,10 @@ BUFFER_BYTES: Final = 12 * MIB
 """What is received into: the rest of a block, and enough blocks behind it to be worth a call. Memory is taken as far as it was used."""
 BUFFERS_MAX: Final = 4
 """One is received into, one verified, one stored, one waits."""
+FAST_READ_BYTES: Final = 128 * KIB
+PAUSE_S: Final = 0.001
+"""A read of so many bytes says that more will be here in a moment. Without a pause each brings what came during the one before: a GiB took
+eight thousand reads, each with a turn of the loop."""
 SECTIONS_PER_CALL: Final = 256
 EARLY_BYTES_MAX: Final = 64 * MIB
 """Blocks kept that came before their turn; gateways that promise an order have none."""
@@ -52,34 +57,43 @@ class Stored:
 
 
 class Arriving:
-    """The blocks of one answer on their way through a walk. For one thread at a time."""
+    """Blocks on their way through a walk, which the answers to one or several requests bring. For one thread at a time."""
 
     def __init__(self, store: BlockStore, walk: Walk, everything: Callable[[], Walk]) -> None:
-        """``walk`` names what was asked for, from its beginning; ``everything`` the walk of all that is wanted, for what comes beyond."""
-        fast_forward(store, walk)
-        self._store: Final = store
-        self._walk = walk
-        self._everything: Final = everything
+        """``walk`` names what is asked for, from its beginning; ``everything`` the walk of all that is wanted, for what comes beyond."""
         self.is_beyond = False
         """Whether it brought more than was asked for."""
         self.is_enough = False
         """Whether nothing more of the answer is of use."""
+        self._store: Final = store
+        self._walk = walk
+        self._everything: Final = everything
         self._taken: Final[set[Cid]] = set()
         self._early: Final[dict[Cid, bytes]] = {}
         self._early_bytes = 0
         self._excess_bytes = 0
+        self._pass_held()
 
     @property
     def is_done(self) -> bool:
-        """Whether all that was asked for has come, or was here."""
+        """Whether all that the walk names has come, or was here."""
         return self.is_beyond or self._walk.done
+
+    def end(self, *, is_last: bool) -> None:
+        """An answer has ended, ``is_last`` of those that the walk is about. Raises ``RemoteProtocolError(transfer_truncated)``."""
+        self._excess_bytes = 0
+        self._pass_held()
+        if self._early or (is_last and not self.is_done):
+            raise RemoteProtocolError(ErrorCode.TRANSFER_TRUNCATED, "the CAR ends before its DAG does")
 
     def take(self, cid: Cid, payload: memoryview) -> Iterator[tuple[Cid, Payload]]:
         """A block that matches its CID: gives what is to be stored, in the walk's order. Raises ``RemoteProtocolError``."""
-        if self._walk.done and not self.is_beyond and cid not in self._taken:
-            # More than was asked for: from a gateway that knows no ranges, all of it.
-            self.is_beyond, self._walk = True, self._everything()
-            self._pass_held()
+        if cid != self._walk.expected:
+            self._pass_held()  # only now: what is in the store already seldom lies in the way
+            if self._walk.done and not self.is_beyond and cid not in self._taken:
+                # More than was asked for: from a gateway that knows no ranges, all of it.
+                self.is_beyond, self._walk = True, self._everything()
+                self._pass_held()
         if cid == self._walk.expected:
             yield self._advance(cid, payload)
             yield from self._advance_early()
@@ -97,19 +111,21 @@ class Arriving:
         else:
             self._walk.skip(len(payload))
         self._taken.add(cid)
-        self._pass_held()
         return cid, payload
 
     def _advance_early(self) -> Iterator[tuple[Cid, Payload]]:
-        while (following := self._walk.expected) is not None and (early := self._early.pop(following, None)) is not None:
+        while self._early:
+            self._pass_held()
+            early = None if self._walk.expected is None else self._early.pop(self._walk.expected, None)
+            if early is None:
+                return
+            assert self._walk.expected is not None
             self._early_bytes -= len(early)
-            yield self._advance(following, early)
+            yield self._advance(self._walk.expected, early)
 
     def _pass_held(self) -> None:
-        """Go past what need not come again: it was stored by an earlier answer."""
-        expected = self._walk.expected
-        if expected is not None and expected not in self._early and self._store.size(expected) is not None:
-            fast_forward(self._store, self._walk)
+        """Go past what need not come again."""
+        fast_forward(self._store, self._walk)
 
     def _count_excess(self, n_bytes: int) -> None:
         self._excess_bytes += n_bytes
@@ -177,6 +193,7 @@ class _End:
     """All of an answer has been handed over."""
 
     arriving: Arriving
+    is_last: bool
     settled: trio.Event
 
 
@@ -202,8 +219,8 @@ class Intake:
             nursery.start_soon(self._verify)
             nursery.start_soon(self._keep)
 
-    async def receive(self, answer: Answer, arriving: Arriving) -> trio.Event:
-        """Receive a whole CAR; the event is set when all of it is verified and stored.
+    async def receive(self, answer: Answer, arriving: Arriving, *, is_last: bool) -> trio.Event:
+        """Receive a whole CAR, ``is_last`` of those that ``arriving`` is about; the event is set when it is verified and stored.
 
         Raises ``RemoteProtocolError``: ``transfer_truncated`` where it ends early, ``malformed_car``, ``block_too_large``.
         """
@@ -216,6 +233,8 @@ class Intake:
                 with trio.CancelScope(deadline=self._gathering.deadline) as self._receiving:
                     n_read = await answer.receive_into(filling.room)
                 filling.received(n_read or 0)
+                if n_read is not None and n_read >= FAST_READ_BYTES:
+                    await trio.sleep(PAUSE_S)
                 if arriving.is_enough:
                     await answer.close()
                     break
@@ -227,7 +246,7 @@ class Intake:
                 raise RemoteProtocolError(ErrorCode.TRANSFER_TRUNCATED, "the answer ends inside a block")
         finally:
             self._spare.append(filling.buffer)
-        ended = _End(arriving=arriving, settled=trio.Event())
+        ended = _End(arriving=arriving, is_last=is_last, settled=trio.Event())
         self._hand_over(ended)
         return ended.settled
 
@@ -257,8 +276,7 @@ class Intake:
             await self._until(lambda: bool(self._unstored))
             what = self._unstored[0]
             if isinstance(what, _End):
-                if not what.arriving.is_done:
-                    raise RemoteProtocolError(ErrorCode.TRANSFER_TRUNCATED, "the CAR ends before its DAG does")
+                await trio.to_thread.run_sync(partial(what.arriving.end, is_last=what.is_last))
                 what.settled.set()
             else:
                 batch, blocks = what

@@ -54,9 +54,17 @@ class Ask:
             query += f"&entity-bytes={self.byte_range}"
         return content_path(self.path, format_cid(self.root)).removeprefix("/ipfs/") + "?" + query
 
+    @property
+    def is_part(self) -> bool:
+        """Whether others may bring more of the same file."""
+        return self.byte_range is not None
+
     def walk(self) -> Walk:
-        """A walk at its beginning: which blocks the answer must have, in their order. Raises as ``Walk`` does."""
-        return Walk(self.root, self.path, self.scope, self.byte_range)
+        """A walk at its beginning: which blocks the answer must have, in their order; of a part, those of the whole file.
+
+        Raises as ``Walk`` does.
+        """
+        return Walk(self.root, self.path, self.scope)
 
 
 def asks(store: BlockStore, source: Source) -> Iterator[Ask | None]:
@@ -162,8 +170,8 @@ class _Planning:
             payload = load(self._store, cid) if kind is BlockKind.INLINE_NODE else self._store.get(cid)
             if payload is None:
                 return max(part.start, extent.start)
-            below = read_file_node(cid, payload).extents(extent.start)
-            unseen += [(link.cid, place) for link, place in reversed(list(below))]
+            below = [(link.cid, place) for link, place in read_file_node(cid, payload).extents(extent.start) if place.overlaps(part)]
+            unseen += reversed(below)
         return None
 
     # directories
