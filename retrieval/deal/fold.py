@@ -26,6 +26,7 @@ from retrieval.deal.records import (
     PacketRecord,
     PriceRecord,
     ReceiptRecord,
+    RelayReceiptRecord,
     SentRecord,
     TabRecord,
     TokenRecord,
@@ -62,6 +63,7 @@ TABLE_OF_BODY: Final[dict[type, str]] = {
     PacketRecord: "packets/1",
     DeliveryRecord: "deliveries/1",
     CarriageRecord: "carriages/1",
+    RelayReceiptRecord: "relay-receipts/1",
 }
 OPEN_DEALS: Final = "open-deals/1"
 """Ids of deals without an outcome, so that a start does not read every deal there ever was."""

@@ -289,6 +289,14 @@ class CarriageRecord:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RelayReceiptRecord:
+    """A receipt of a relay that we operate, to be shown to its origin. Subject: the relay's radio id, then the receipt's sequence."""
+
+    signed: bytes = wire(1, blob(0, RADIO_RECEIPT_SIZE_MAX))
+    relay: bytes = wire(2, blob(PEER_ID_SIZE))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PriceRecord:
     """What a provider asks. Subject: a root's CID, or ``DEFAULT_PRICE`` for all others."""
 
@@ -318,6 +326,7 @@ Body = (
     | PacketRecord
     | DeliveryRecord
     | CarriageRecord
+    | RelayReceiptRecord
 )
 
 KIND_OF_BODY: dict[type[Body], RecordKind] = {
@@ -340,6 +349,7 @@ KIND_OF_BODY: dict[type[Body], RecordKind] = {
     PacketRecord: RecordKind.PACKET,
     DeliveryRecord: RecordKind.DELIVERY,
     CarriageRecord: RecordKind.CARRIAGE,
+    RelayReceiptRecord: RecordKind.RELAY_RECEIPT,
 }
 BODY_OF_KIND = {kind: body for body, kind in KIND_OF_BODY.items()}
 

@@ -59,6 +59,7 @@ class RecordKind(IntEnum):
     PACKET = 21
     DELIVERY = 22
     CARRIAGE = 23
+    RELAY_RECEIPT = 24
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Final, NewType
 
 from retrieval.cid import Cid
-from retrieval.errors import ErrorCode, LocalProtocolError, RemoteProtocolError
+from retrieval.errors import ErrorCode, LocalProtocolError, RemoteProtocolError, RetrievalError
 from retrieval.identity import PeerId, PeerKey, public_key_of
 from retrieval.ledger.journal import Record
 from retrieval.radio.account import RelayAccount
@@ -158,6 +158,11 @@ class Counts:
     by_type: dict[str, int] = field(default_factory=dict)
 
 
+def trail_key_of(key: PeerKey) -> bytes:
+    """The key of the tokens that a node's packets begin with: a secret of the node with itself, so that there is none more to keep."""
+    return key.secret_with(key.peer_id, "radio-trail")
+
+
 class Station:
     """One node's end of the protocol; owned by one thread."""
 
@@ -252,7 +257,7 @@ class Station:
             return []
         try:
             events = self._take(packet, now)
-        except RemoteProtocolError:
+        except RetrievalError:  # theirs, or ours when there is no room for one more session
             self.counts.refused += 1
             return []
         self._remember(packet.hash)
@@ -330,17 +335,30 @@ class Station:
         if (bearer := self.sessions.get(session)) is None:
             if segment.record != 0:
                 raise RemoteProtocolError(ErrorCode.UNEXPECTED_MESSAGE, "its session is over")
+            events += self._supersede(packet.origin)
             bearer = self._new_bearer(session, dictionary(node.peer, self.key.peer_id), now)
             events.append(SessionOpened(session=session, peer=node.peer))
         self._arrivals.add(packet, now)
-        bearer.receive(segment, now)
+        try:
+            bearer.receive(segment, now)
+        except RemoteProtocolError as error:  # what it carries cannot be read from here on
+            bearer.error = error
         return [*events, SessionMoved(session=session)]
+
+    def _supersede(self, origin: RadioId) -> list[StationEvent]:
+        """End the sessions of a client that begins another: it has one at a time, and nobody says goodbye over the radio."""
+        old = [session for session in self.sessions if session[0] == origin]
+        for session in old:
+            self.sessions[session].error = RemoteProtocolError(ErrorCode.TRANSFER_TRUNCATED, "the client began another session")
+        return [SessionMoved(session=session) for session in old]
 
     # time
 
     def next_deadline(self) -> float | None:
         """When ``tick``, or ``next_frame``, is due."""
-        dues = [due for bearer in self.sessions.values() if (due := bearer.next_deadline()) is not None]
+        bearers = [bearer for bearer in self.sessions.values() if bearer.error is None]
+        dues = [due for bearer in bearers if (due := bearer.next_deadline()) is not None]
+        dues += [bearer.last_news + SESSION_IDLE_S for bearer in bearers]
         if (due := self._arrivals.next_deadline()) is not None:
             dues.append(due)
         return min(dues, default=None)
@@ -349,8 +367,10 @@ class Station:
         """Act on deadlines that have passed."""
         moved: list[StationEvent] = []
         for session, bearer in tuple(self.sessions.items()):
+            if bearer.error is not None:
+                continue
             bearer.tick(now)
-            if bearer.error is None and now - bearer.last_news > SESSION_IDLE_S:
+            if bearer.error is None and now - bearer.last_news >= SESSION_IDLE_S:
                 bearer.error = RemoteProtocolError(ErrorCode.TRANSFER_STALLED, "the other side has fallen silent")
             if bearer.error is not None:
                 moved.append(SessionMoved(session=session))
@@ -389,7 +409,7 @@ class Station:
             self._seen.popitem(last=False)
 
     def _new_bearer(self, session: SessionId, words: bytes, now: float) -> Bearer:
-        if len(self.sessions) >= SESSIONS_MAX:
+        if sum(bearer.error is None for bearer in self.sessions.values()) >= SESSIONS_MAX:
             raise LocalProtocolError(ErrorCode.TOO_MANY_SESSIONS, f"{SESSIONS_MAX} are open over the radio", retry_after_s=60)
         node = self.nodes[session[0]]
         if not any(other == session[0] for other, _ in self.sessions):
@@ -455,7 +475,7 @@ class Station:
 
     def _put_bodies(self, now: float) -> None:
         for (origin, _), bearer in self._in_turn():
-            if (body := bearer.next_body(now)) is not None and (node := self.nodes.get(origin)) is not None:
+            if bearer.error is None and (body := bearer.next_body(now)) is not None and (node := self.nodes.get(origin)) is not None:
                 self._put(self._sealed(*body, node), now)
                 return
 

@@ -105,6 +105,7 @@ def test_numbers_on_disk_stay_as_they_are() -> None:
         "PACKET": 21,
         "DELIVERY": 22,
         "CARRIAGE": 23,
+        "RELAY_RECEIPT": 24,
         "HTTP_COUNT": 31,
         "HTTP_PURCHASE": 32,
     }
