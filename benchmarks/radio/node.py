@@ -25,7 +25,7 @@ class Machine(Protocol):
     """Something that runs the firmware."""
 
     def step(self, now_us: int, *, dio1: bool) -> int | None:
-        """Run until idle. Returns when to run next, None for only when something happens; times begin with the machine. Raises ``Stuck``."""
+        """Run until idle. Returns when to run next, None for when something happens; times begin with the machine. Raises ``Stuck``."""
 
     def feed(self, sent: bytes) -> None:
         """Bytes from the host, as on a serial line, cut anywhere."""
