@@ -105,10 +105,10 @@ def library() -> ctypes.CDLL | str:
     if path is None:
         if shutil.which("make") is None or shutil.which("gcc") is None:
             return "there is no C compiler, or no make"
-        if (failure := make("host")) is not None and "[firmware] Monocypher cannot be had" in failure:
+        if (failure := make("build/libtest.so")) is not None and "[firmware] Monocypher cannot be had" in failure:
             return failure
         assert failure is None, failure
-        path = str(FIRMWARE / "build" / "libhost.so")
+        path = str(FIRMWARE / "build" / "libtest.so")
     loaded = ctypes.CDLL(path)
     for name, result, arguments in _SIGNATURES:
         function = getattr(loaded, name)

@@ -1,4 +1,4 @@
-#include "host.h"
+#include "board.h"
 
 #include <stdlib.h>
 #include <string.h>
