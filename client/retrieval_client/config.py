@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from retrieval.settings import amount as amount_of
-from retrieval.settings import endpoints, price, seconds, section, size, text, url
+from retrieval.settings import endpoints, integer, price, seconds, section, size, text, url
 from retrieval.units import Amount
 
 
@@ -26,6 +26,17 @@ class Chain:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fetch:
     timeout: int = seconds("60 s", "How long a `get` goes on without verified progress before it gives up, resumable.")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Radio:
+    frequency: int = integer(
+        869_525_000, "Hz; the whole signal must lie in one band that is allowed here.", minimum=1, maximum=3_000_000_000
+    )
+    bandwidth: int = integer(125_000, "Hz, as the others have it.", minimum=7_810, maximum=500_000)
+    spreading_factor: int = integer(7, "As the others have it: each step doubles the airtime and reaches further.", minimum=5, maximum=12)
+    power: int = integer(14, "dBm; the board allows what its band does.", minimum=-9, maximum=30)
+    fee_cap: Amount = amount_of("0.001 USD", "The most that all relays together may ask for carrying one packet of ours.")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,4 +64,5 @@ class ClientSettings:
     chain: Chain = section(Chain, "Paying.")
     fetch: Fetch = section(Fetch, "Fetching.")
     store: Store = section(Store, "The block store.")
+    radio: Radio = section(Radio, "Fetching over the radio.")
     gateway: Gateway = section(Gateway, "The gateway on this machine.")

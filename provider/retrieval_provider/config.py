@@ -11,7 +11,7 @@ from retrieval.errors import ErrorCode, LocalProtocolError
 from retrieval.home import Home
 from retrieval.payment.channel import WITHDRAW_DELAY_FLOOR_S, WITHDRAW_DELAY_MAX_S
 from retrieval.settings import amount as amount_of
-from retrieval.settings import integer, load, multiaddrs, price, seconds, section, size, text, url
+from retrieval.settings import integer, load, multiaddrs, price, seconds, section, size, switch, text, url
 from retrieval.settings.declare import keys_of
 from retrieval.units import Amount
 from retrieval.wire.messages import BLOCK_SIZE_MAX, LIFETIME_MAX_S, WINDOW_BYTES_MAX
@@ -99,6 +99,20 @@ class Operator:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Radio:
+    port: str = text("", "The serial port of a radio board, such as /dev/ttyUSB0; none by default.")
+    frequency: int = integer(
+        869_525_000, "Hz; the whole signal must lie in one band that is allowed here.", minimum=1, maximum=3_000_000_000
+    )
+    bandwidth: int = integer(125_000, "Hz, as the others have it.", minimum=7_810, maximum=500_000)
+    spreading_factor: int = integer(7, "As the others have it: each step doubles the airtime and reaches further.", minimum=5, maximum=12)
+    power: int = integer(14, "dBm; the board allows what its band does.", minimum=-9, maximum=30)
+    fee_cap: Amount = amount_of("0.001 USD", "The most that all relays together may ask for carrying one packet of ours.")
+    relay: bool = switch(True, "Whether the board also carries packets of others, where it runs our firmware.")
+    relay_fee: Amount = amount_of("0 USD", "What it asks for each packet it carries.")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Store:
     bytes_max: int = size("10 GiB", "How much content this home may hold.")
 
@@ -112,6 +126,7 @@ class ProviderSettings:
     x402: X402 = section(X402, "What clients may have, and how they pay, over HTTP.")
     credit: Credit = section(Credit, "What clients may owe.")
     store: Store = section(Store, "The block store.")
+    radio: Radio = section(Radio, "Serving over the radio.")
     operator: Operator = section(Operator, "The operator's page.")
 
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field, replace
 from itertools import islice, product
 from typing import Final
 
-from retrieval.deal import postings
+from retrieval.deal import fold, postings
 from retrieval.deal.line import CreditLine
 from retrieval.deal.records import DELIVERY_ID_SIZE, CarriageRecord, DeliveryRecord, PacketRecord, record
 from retrieval.deal.spending import SpendingLine
@@ -24,6 +24,7 @@ from retrieval.deal.step import NOTHING, Step
 from retrieval.errors import ErrorCode, LocalProtocolError, RemoteProtocolError
 from retrieval.identity import PeerId, public_key_of
 from retrieval.ledger.journal import Record
+from retrieval.ledger.state import StateView
 from retrieval.payment.channel import ChannelConfig, ChannelId
 from retrieval.payment.typed_data import Domain
 from retrieval.payment.voucher import Voucher, VoucherSigner, verify_voucher
@@ -52,6 +53,7 @@ PACKETS_MAX: Final = 100_000
 RECEIPTS_PER_CLAIM_MAX: Final = 32
 IDENTITIES_PER_TAG_MAX: Final = 4
 BUSY_S: Final = 60
+_PACKET_IDS: Final = (1 << 32) - 1
 TRAILS_TRIED_MAX: Final = 64
 """Combinations of nodes with equal tags that are held against a token."""
 
@@ -80,6 +82,22 @@ class Tables:
     packets: Mapping[bytes, PacketRecord] = field(default_factory=dict)
     deliveries: Mapping[bytes, DeliveryRecord] = field(default_factory=dict)
     carriages: Mapping[bytes, CarriageRecord] = field(default_factory=dict)
+
+
+def tables_of(state: StateView) -> Tables:
+    """What an account begins with, out of the journal's tables."""
+    return Tables(
+        packets=dict(fold.scan(state, PacketRecord)),
+        deliveries=dict(fold.scan(state, DeliveryRecord)),
+        carriages=dict(fold.scan(state, CarriageRecord)),
+    )
+
+
+def next_packet_id(tables: Tables, now: float) -> int:
+    """Where to go on counting packets: above all that the journal knows, and all that a clock leaves room for, since what was free to
+    send is written down nowhere. Nobody sends more than four frames a second for long."""
+    known = max((row.packet_id + 1 for row in tables.packets.values()), default=0)
+    return max(known, int(now * 4) & _PACKET_IDS) & _PACKET_IDS
 
 
 class RelayAccount:

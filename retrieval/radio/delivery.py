@@ -34,6 +34,10 @@ class Arrivals:
         self._id: Final = radio_id(public_key_of(key.peer_id))
         self._groups: dict[tuple[RadioId, tuple[Entry, ...]], _Group] = {}
 
+    @property
+    def is_empty(self) -> bool:
+        return not self._groups
+
     def add(self, packet: Packet, now: float) -> None:
         """Count a packet that arrived, once each."""
         trail = packet.trail[: packet.hops]
@@ -42,6 +46,11 @@ class Arrivals:
         group = self._groups.setdefault((packet.origin, trail), _Group())
         group.arrived.append((Delivered(packet_id=packet.packet_id, token=packet.token), packet.hash))
         group.last_at = now
+
+    def hurry(self) -> None:
+        """Have everything receipted at once: we are going."""
+        for group in self._groups.values():
+            group.last_at = 0.0
 
     def next_deadline(self) -> float | None:
         return min((group.last_at + RECEIPT_AFTER_S for group in self._groups.values()), default=None)

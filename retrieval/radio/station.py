@@ -230,6 +230,15 @@ class Station:
         """Forget a session; what has not left does not leave."""
         self.sessions.pop(session, None)
 
+    def farewell(self) -> None:
+        """We are going: what relays are owed a receipt for is signed for now."""
+        self._arrivals.hurry()
+
+    @property
+    def is_quiet(self) -> bool:
+        """Whether nothing is to be said."""
+        return not self._outbox and self._arrivals.is_empty
+
     def next_frame(self, now: float) -> Outgoing | None:
         """What may leave now, and counts as sent. Asked whenever the link has room."""
         self._put_receipts(now)

@@ -14,11 +14,23 @@ from typing import Final, Protocol
 import trio
 
 from retrieval.errors import ErrorCode, RemoteProtocolError
-from retrieval.identity import PeerId
-from retrieval.radio.bearer import QUEUED_BYTES_MAX, Bearer
+from retrieval.identity import PeerId, PeerKey, public_key_of
+from retrieval.ledger.state import StateView
+from retrieval.payment.voucher import VoucherSigner
+from retrieval.radio.account import RelayAccount, next_packet_id, tables_of
+from retrieval.radio.bearer import Bearer
 from retrieval.radio.modem import DutyTold, FrameHeard, FrameRefused, ModemEvent, Online, ReceiptDue
-from retrieval.radio.packet import PacketType, RadioId
-from retrieval.radio.station import BLOCK_SIZE_MAX, SessionId, SessionMoved, SessionOpened, Station, StationEvent
+from retrieval.radio.packet import PacketType, RadioId, radio_id
+from retrieval.radio.station import (
+    BLOCK_SIZE_MAX,
+    SessionId,
+    SessionMoved,
+    SessionOpened,
+    Station,
+    StationEvent,
+    StationSettings,
+    trail_key_of,
+)
 from retrieval.transport.source import Source
 from retrieval.transport.writer import Clock, JournalWriter
 from retrieval.units import KIB
@@ -32,6 +44,10 @@ minutes."""
 SESSION_BYTES_MAX: Final = 64 * KIB
 """Of one session in one direction; a selection's blocks are at most a quarter of it."""
 TICK_S: Final = 0.25
+QUEUED_BYTES_MAX: Final = 16 * KIB
+"""What a session may have waiting for the air before who writes waits too."""
+FAREWELL_S: Final = 60.0
+"""How long the last words may take when we go."""
 
 
 class Link(Protocol):
@@ -152,10 +168,12 @@ class RadioNetwork:
         """Return when something has changed."""
         await self._moved.wait()
 
-    async def settled(self) -> None:
-        """Return when every stream that was closed has said what it had to say."""
-        while any(stream.is_closed for stream in self._streams.values()):
-            await self.moved()
+    async def farewell(self) -> None:
+        """Return when the streams that were closed have said what they had to, and relays their receipts; or after ``FAREWELL_S``."""
+        self.station.farewell()
+        with trio.move_on_after(FAREWELL_S):
+            while any(stream.is_closed for stream in self._streams.values()) or not self.station.is_quiet or not self._link.has_room:
+                await self.moved()
 
     async def run(self) -> None:
         """Keep the station on the air until cancelled."""
@@ -232,6 +250,13 @@ async def on_air(
         nursery.start_soon(network.run)
         yield network
         nursery.cancel_scope.cancel()
+
+
+def station_of(key: PeerKey, settings: StationSettings, state: StateView, signer: VoucherSigner | None, *, now: float) -> Station:
+    """The station of a node, with what its journal knows of packets and relays."""
+    tables = tables_of(state)
+    account = RelayAccount(radio_id(public_key_of(key.peer_id)), trail_key_of(key), signer, tables, now=now)
+    return Station(key, settings, account, first_packet_id=next_packet_id(tables, now))
 
 
 def patient(clock: Clock) -> Clock:
