@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Final
 
 from ..config import ProviderSettings
 from ..ledger import Ledger
+from ..operator.metrics import VOUCHERS
+from ..operator.tally import Tally
 from ..serving import Service
-from .counter import Counter
+from .ask import Ask
+from .counter import Counter, Grant, Refusal
 from .facilitator import ByUrl, Facilitator, OwnGas
 from .tariff import Tariff
 from .transfers import Transfers
@@ -23,7 +26,8 @@ def open_counter(chain: EvmChain, ledger: Ledger, service: Service, settings: Pr
     assert ledger.receiver is not None
     assert service.lookout is not None
     facilitator: Facilitator = ByUrl(x402.facilitator) if x402.facilitator else OwnGas(chain, ledger.receiver)
-    return Counter(
+    return _CountedCounter(
+        service.tally,
         books=books,
         store=service.store,
         prices=service.prices,
@@ -37,3 +41,23 @@ def open_counter(chain: EvmChain, ledger: Ledger, service: Service, settings: Pr
         clock=service.clock,
         lookups=service.lookups,
     )
+
+
+class _CountedCounter(Counter):
+    """Counts what becomes of payments."""
+
+    def __init__(self, tally: Tally, **parts: Any) -> None:
+        """``parts`` are the counter's."""
+        super().__init__(**parts)
+        self._tally: Final = tally
+
+    async def open(self, ask: Ask) -> Grant:
+        try:
+            grant = await super().open(ask)
+        except Refusal as refusal:
+            if ask.payment is not None:
+                self._tally.count(VOUCHERS, "http", refusal.error.code.label)
+            raise
+        if ask.payment is not None and grant.order_id is not None:
+            self._tally.count(VOUCHERS, "http", "taken")
+        return grant

@@ -1,12 +1,13 @@
 """asyncio. What the node says of itself, asked as seldom as possible: however many look, it is asked about once a second.
 
-The rate of a transfer is what came between two answers. A node that does not answer in time is an answer too.
+The rate of a transfer is what came between answers. A node that does not answer in time is an answer too.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
+from collections import deque
 from collections.abc import Callable
 from typing import Final
 
@@ -17,8 +18,8 @@ from retrieval.transport.control import Json, call_control
 ASK_S: Final = 4.0
 """The node's own checks have two seconds."""
 KEPT_S: Final = 0.9
-RATE_OVER_S: Final = 2.0
-"""Rates are told over at least so long: a client pays, and is served, in bursts."""
+RATE_SAMPLES: Final = 6
+"""Answers over which a rate is told, some seconds of them: clients pay, and are served, in bursts."""
 
 
 class Feed:
@@ -29,8 +30,8 @@ class Feed:
         self._clock: Final = clock
         self._turns: Final[dict[str, asyncio.Lock]] = {}
         self._heard: Final[dict[str, tuple[float, Json]]] = {}
-        self._marks: dict[str, tuple[float, int, float]] = {}
-        """Of each transfer: when and at how many bytes its rate was counted from, and the rate before."""
+        self._samples: dict[str, deque[tuple[float, int]]] = {}
+        """Of each transfer: when it was how far, the newest last."""
 
     async def live(self) -> Json:
         """What goes on now, each transfer with its ``bytes_per_s``. Raises ``LocalProtocolError(control_unavailable)``."""
@@ -59,12 +60,10 @@ class Feed:
             return heard
 
     def _rate(self, transfers: list[Json], now: float) -> None:
-        marks: dict[str, tuple[float, int, float]] = {}
+        samples = {each["id"]: self._samples.get(each["id"], deque(maxlen=RATE_SAMPLES)) for each in transfers}
         for each in transfers:
-            since, at_bytes, rate = self._marks.get(each["id"], (now, each["bytes"], 0.0))
-            if now - since >= RATE_OVER_S:
-                rate = (each["bytes"] - at_bytes) / (now - since)
-                since, at_bytes = now, each["bytes"]
-            marks[each["id"]] = (since, at_bytes, rate)
-            each["bytes_per_s"] = max(0, round(rate))
-        self._marks = marks
+            of_this = samples[each["id"]]
+            of_this.append((now, each["bytes"]))
+            since, at_bytes = of_this[0]
+            each["bytes_per_s"] = round(max(0, each["bytes"] - at_bytes) / (now - since)) if now > since else 0
+        self._samples = samples

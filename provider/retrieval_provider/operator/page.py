@@ -74,9 +74,9 @@ def overview(figures: Row, live: Row | None, today: Row, health: Row, last_claim
     tiles = [
         _tile("Earned", show_amount(int(figures["earned"])), claimed),
         _tile("Unclaimed", show_amount(int(figures["unclaimed"])), last_claim),
-        _tile("At risk", show_amount(int(figures["at_risk"])), at_risk, is_bad=bool(int(figures["at_risk"]))),
+        _tile("At risk", show_amount(int(figures["at_risk"])), at_risk),
         _tile("Last 24 hours", show_amount(int(today["amount"])), f"{show_size(today['bytes'])} in {_count(today['deals'], 'deal')}"),
-        _tile("Channels", f"{figures['channels']:,}", closing, is_bad=bool(figures["closing"])),
+        _tile("Channels", f"{figures['channels']:,}", closing, is_watched=bool(figures["closing"])),
         _now_tile(live),
     ]
     return h("div", pill, h("div", tiles, class_="tiles"))
@@ -117,8 +117,7 @@ def transfers(live: Row | None) -> Html:
         rows,
         ("Content, client", "id", lambda row: [_cid(row["root"]), h("div", _over(row["over"]), " ", _who(row))]),
         ("Sent", "n", _progress),
-        ("Rate", "n", lambda row: show_rate(row["bytes_per_s"])),
-        ("Unpaid", "n", lambda row: show_size(row["unpaid_bytes"]) if row["unpaid_bytes"] else "–"),
+        ("Rate, unpaid", "n", lambda row: [show_rate(row["bytes_per_s"]), h("div", _unpaid(row), class_="small")]),
         empty="Nothing is being sent.",
     )
     sessions = f"{_count(live['sessions'], 'session')} over libp2p, {_count(live['requests'], 'request')} over HTTP"
@@ -135,7 +134,6 @@ def payers(rows: Sequence[Row], n_rows: int) -> Html:
         ("Deals", "n", lambda row: f"{row['deals']:,}"),
         ("Sent", "n wide", lambda row: show_size(row["bytes"])),
         ("Earned, USD", "n", lambda row: _money(row["amount"])),
-        ("Claimed", "n wide", lambda row: _money(row["claimed"])),
         empty="Nobody has bought anything yet.",
     )
     return h("div", _head("Payers", _of(len(rows), n_rows)), table)
@@ -161,7 +159,7 @@ def prices(rows: Sequence[Row]) -> Html:
     """What is asked."""
     table = _table(
         rows[:ROWS],
-        ("Content", "id", lambda row: "all others" if row["cid"] == "default" and len(rows) > 1 else _cid(row["cid"])),
+        ("Content", "id", lambda row: _subject(row["cid"], is_alone=len(rows) == 1)),
         ("Price", "n", _price),
         empty="",
     )
@@ -214,7 +212,7 @@ def errors(live: Row | None) -> Html:
     table = _table(
         rows,
         ("Time", "", lambda row: h("time", show_time(row["time"])[5:16].replace("T", " "), datetime=show_time(row["time"]))),
-        ("", "", lambda row: h("span", row["kind"], class_=f"tag {row['kind']}")),
+        ("", "wide", lambda row: h("span", row["kind"], class_=f"tag {row['kind']}")),
         ("", "text", lambda row: row["says"]),
         empty="Nothing since it was started.",
     )
@@ -236,10 +234,10 @@ def _head(title: str, *beside: Child) -> Html:
     return h("div", h("h2", title), beside, class_="head")
 
 
-def _tile(title: str, number: str, below: str, *, is_bad: bool = False) -> Html:
+def _tile(title: str, number: str, below: str, *, is_watched: bool = False) -> Html:
     amount, _, unit = number.partition(" ")
     number_and_unit = h("p", amount, " ", h("small", unit), class_="number")
-    return h("div", h("h3", title), number_and_unit, h("p", below, class_="bad" if is_bad else "faint"), class_="tile")
+    return h("div", h("h3", title), number_and_unit, h("p", below, class_="watch" if is_watched else "faint"), class_="tile")
 
 
 def _mark(state: str) -> Html:
@@ -248,7 +246,7 @@ def _mark(state: str) -> Html:
 
 def _now_tile(live: Row | None) -> Html:
     if live is None:
-        return _tile("Sending now", "?", "the provider does not answer", is_bad=True)
+        return _tile("Sending now", "?", "the provider does not answer", is_watched=True)
     rate = sum(row["bytes_per_s"] for row in live["transfers"])
     return _tile("Sending now", show_rate(rate), f"{_count(live['n_transfers'], 'transfer')} in {_count(live['sessions'], 'session')}")
 
@@ -269,9 +267,9 @@ def _of(n_shown: int, n_rows: int) -> Html:
 def _progress(row: Row) -> Child:
     if not row["bytes_max"]:
         return show_size(row["bytes"])
-    done = min(row["bytes"], row["bytes_max"])
-    words = f"{show_size(done)} of {show_size(row['bytes_max'])}"
-    return [h("progress", max=row["bytes_max"], value=done, aria_label=words), h("span", words)]
+    done, of_all = min(row["bytes"], row["bytes_max"]), f" of {show_size(row['bytes_max'])}"
+    bar = h("progress", max=row["bytes_max"], value=done, aria_label=show_size(done) + of_all)
+    return [bar, h("span", show_size(done), h("span", of_all, class_="wide"))]
 
 
 def _cid(cid: str) -> Html:
@@ -295,6 +293,18 @@ def _over(over: str) -> Html:
     return h("span", {"http": "HTTP"}.get(over, over), class_=f"tag {over}")
 
 
+def _unpaid(row: Row) -> str:
+    if row["over"] == "http":
+        return "paid before" if row["payer"] else "free"
+    return f"{show_size(row['unpaid_bytes'])} unpaid" if row["unpaid_bytes"] else "all paid"
+
+
+def _subject(cid: str, *, is_alone: bool) -> Html | str:
+    if cid != "default":
+        return _cid(cid)
+    return "all content" if is_alone else "all other content"
+
+
 def _price(row: Row) -> str:
     per_gib, fee = int(row["price_per_gib"]), int(row["flat_fee"])
     if not per_gib and not fee:
@@ -308,8 +318,8 @@ def _money(amount: str) -> str:
 
 
 def _closing(row: Row) -> Html:
-    left = f"closes in {show_duration(row['left_s'])}" if row["left_s"] else "may be withdrawn"
-    return h("span", left, class_="tag closing")
+    left = " ".join(show_duration(row["left_s"]).split()[:2])
+    return h("span", f"closing, {left} left" if row["left_s"] else "may be withdrawn", class_="tag closing")
 
 
 def _claim(row: Row) -> Child:
