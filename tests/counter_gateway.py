@@ -12,10 +12,15 @@ from typing import Any
 import trio
 from http_door import Caller, Reply
 from retrieval_client.config import ClientSettings
+from retrieval_client.funding import fund
 from retrieval_client.gateway.app import Served
 from retrieval_client.gateway.serve import Gateway, open_gateway
+from retrieval_client.web.address import provider_of
+from retrieval_provider.node import Node
 
+from retrieval.errors import ErrorCode, RemoteProtocolError
 from retrieval.home import Home
+from retrieval.payment.evm import EvmChain
 from retrieval.settings import load
 
 PATIENCE_S = 30
@@ -44,6 +49,21 @@ class Running:
     def get(self, target: str, *, token: str = "", **headers: str) -> Reply:
         return self.ask("GET", target, token=token, **headers)
 
+    def set_back(self, provider: str) -> None:
+        """Have a provider tried after the others."""
+        failure = RemoteProtocolError(ErrorCode.DIAL_FAILED)
+        trio.from_thread.run_sync(self.gateway.market.set_back, provider_of(provider), failure, trio_token=self.token)
+
+    def until_idle(self) -> None:
+        """Until no fetch runs."""
+
+        async def look() -> None:
+            with trio.fail_after(PATIENCE_S):
+                for errand in self.gateway.errands.running:
+                    await errand.ended.wait()
+
+        trio.from_thread.run(look, trio_token=self.token)
+
     def new_token(
         self,
         scope: str = "read,retrieve,spend",
@@ -60,6 +80,12 @@ class Running:
         }  # fmt: skip
         row = trio.from_thread.run(self.gateway.keys.make, order, trio_token=self.token)
         return str(row["token"])
+
+
+def funded(home: Home, node: Node) -> None:
+    """Open a channel with a provider."""
+    settings, _ = load(ClientSettings, home.config_path, {}, {})
+    trio.run(lambda: fund(home, settings, node.addresses[0], DOLLAR, open_chain=EvmChain))
 
 
 @contextmanager

@@ -13,6 +13,7 @@ import asyncio
 import logging
 import socket
 import struct
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from enum import Enum
@@ -37,10 +38,8 @@ BATCH_BYTES: Final = 1 << 20
 """Bytes gathered for one call of ``sendmsg``, and so the size of a chunk: about what a socket takes at once on loopback."""
 BATCH_PIECES: Final = 64  # a call takes 1,024 buffers; beyond some dozens, their number costs nothing more
 TURN_BYTES: Final = 8 << 20
-"""Bytes sent for one client before another has the thread."""
-UNSENT_BYTES_MAX: Final = 256 << 10
-"""Bytes the kernel takes ahead of what the network can carry. It would take 2 MiB, from a cache that has gone cold by the time they leave;
-so a thousand slow readers hold a quarter of a GiB of it and not two."""
+TURN_CPU_S: Final = 0.01
+"""What is sent for one client before another has the thread: 8 MiB of large blocks take 5 ms, and of small ones a second."""
 PIECES_MAX: Final = 1 << 24
 """Pieces of one answer, so that a file of nothing but empty blocks ends too."""
 STALL_S: Final = 30.0
@@ -91,8 +90,8 @@ class Outflow:
 
     def push(self) -> Progress:
         """Send for one turn. Raises ``RetrievalError`` when the body cannot be finished, ``OSError`` when the client is gone."""
-        turn_end = self.sent_bytes + TURN_BYTES
-        while self.sent_bytes < turn_end:
+        turn_end, turn_end_s = self.sent_bytes + TURN_BYTES, time.thread_time() + TURN_CPU_S
+        while self.sent_bytes < turn_end and time.thread_time() < turn_end_s:
             if not self._batch and not self._gather():
                 self.is_done = True
                 return Progress.DONE
@@ -180,19 +179,39 @@ def _behind(buffers: list[memoryview], at: int) -> list[memoryview]:
     return []
 
 
+class Effort:
+    """What one request takes of a processor."""
+
+    def __init__(self) -> None:
+        self.cpu_s = 0.0
+
+    def of(self, work: Callable[[], T]) -> Callable[[], T]:
+        """The same, counted."""
+
+        def counted() -> T:
+            began = time.thread_time()
+            try:
+                return work()
+            finally:
+                self.cpu_s += time.thread_time() - began
+
+        return counted
+
+
 class Threads:
     """A few threads, shared by all clients: what reads the store runs here."""
 
     def __init__(self, n_threads: int) -> None:
         self._pool: Final = ThreadPoolExecutor(n_threads, thread_name_prefix="store")
 
-    async def run(self, work: Callable[[], T]) -> T:
+    async def run(self, work: Callable[[], T], effort: Effort | None = None) -> T:
         """``work`` in a thread. A cancellation waits for its end, since it uses what the caller would close."""
-        future = asyncio.get_running_loop().run_in_executor(self._pool, work)
+        future = asyncio.get_running_loop().run_in_executor(self._pool, work if effort is None else effort.of(work))
         try:
             return await asyncio.shield(future)
         except asyncio.CancelledError:
             await asyncio.wait([future])
+            future.exception()  # whatever it is, nobody waits for it any more
             raise
 
     def close(self) -> None:
@@ -202,7 +221,7 @@ class Threads:
 class Delivery:
     """One answer, sent to one client."""
 
-    def __init__(self, store: BlockStore, threads: Threads, answer: Answer, content: bytes | None) -> None:
+    def __init__(self, store: BlockStore, threads: Threads, answer: Answer, content: bytes | None, effort: Effort | None = None) -> None:
         """``content`` is the whole body where it was read already."""
         self.sent_bytes = 0
         """Of the body, as far as this machine sent them."""
@@ -211,6 +230,7 @@ class Delivery:
         self._threads: Final = threads
         self._answer: Final = answer
         self._content: Final = content
+        self._effort: Final = effort
 
     async def send(self, request: web.Request, headers: Mapping[str, str]) -> web.StreamResponse:
         """Send it with these headers. When it could not be sent whole, the connection is cut by then, and ``is_whole`` false."""
@@ -243,7 +263,6 @@ class Delivery:
         transport.set_write_buffer_limits(0)  # until aiohttp's own buffer is empty, nothing may go past it
         await writer.drain()
         with transport.get_extra_info("socket").dup() as sock:
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT_BYTES_MAX)
             outflow = Outflow(self._store, self._answer.pieces, sock, size=size, is_chunked=response.chunked)
             try:
                 await self._push_all(outflow, sock)
@@ -260,7 +279,7 @@ class Delivery:
         loop = asyncio.get_running_loop()
         deadline, mark = loop.time() + STALL_S, STALL_BYTES
         while True:
-            progress = await self._threads.run(outflow.push)
+            progress = await self._threads.run(outflow.push, self._effort)
             if progress is Progress.DONE:
                 return
             if outflow.sent_bytes >= mark:

@@ -86,6 +86,8 @@ class Errand:
     ended: trio.Event = field(default_factory=trio.Event)
     n_readers: int = 0
     is_unwanted: bool = False
+    is_over: bool = False
+    """Whether nothing more is fetched; what it has cost may still be written down."""
     hold: Hold | None = None
     tallies: list[Tally] = field(default_factory=list)
 
@@ -133,8 +135,8 @@ class Errands:
         self._running: Final[dict[tuple[bytes, tuple[str, ...]], Errand]] = {}
 
     @property
-    def n_running(self) -> int:
-        return len(self._running)
+    def running(self) -> tuple[Errand, ...]:
+        return tuple(self._running.values())
 
     async def join(self, source: Source, permit: Permit, *, alone: bool = False) -> Errand:
         """The errand for a source, begun where there is none; the caller ``leave``s it. ``alone`` waits for one that runs to end.
@@ -142,7 +144,7 @@ class Errands:
         Raises ``LocalProtocolError(rate_limited)``, and as ``Walk`` does.
         """
         key = (source.selection.digest, tuple(map(str, permit.providers)))
-        while (running := self._running.get(key)) is not None and (alone or running.is_unwanted):
+        while (running := self._running.get(key)) is not None and (alone or running.is_unwanted or running.is_over):
             await running.ended.wait()
         if running is None:
             if len(self._running) >= ERRANDS_MAX:
@@ -156,7 +158,7 @@ class Errands:
     async def leave(self, errand: Errand) -> None:
         """One reader less. With the last one it is wound up, unless everything is here."""
         errand.n_readers -= 1
-        if errand.n_readers or errand.ended.is_set() or await trio.to_thread.run_sync(errand.arrivals.is_all_here):
+        if errand.n_readers or errand.is_over or await trio.to_thread.run_sync(errand.arrivals.is_all_here):
             return
         if not errand.n_readers:
             errand.is_unwanted = True
@@ -178,14 +180,15 @@ class Errands:
         except RetrievalError as error:
             failure = error
         finally:
+            errand.is_over = True
             errand.arrivals.end(failure)
-            del self._running[key]
-            errand.ended.set()
             spent = self._cost(errand)
             if errand.hold is not None:
                 with trio.CancelScope(shield=True):
                     await errand.hold.settle(max(0, spent - errand.hold.before))
             self._tell(ended(errand.source, errand.deals, spent, failure))
+            del self._running[key]
+            errand.ended.set()
 
     def _cost(self, errand: Errand) -> int:
         """What its deals have cost, also what was paid after the fetch had stopped listening, while they were wound up."""

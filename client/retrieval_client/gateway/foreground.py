@@ -15,7 +15,7 @@ import trio
 from retrieval.console import Console, facts, printable, show_size
 from retrieval.home import Home
 from retrieval.identity import format_peer_id
-from retrieval.transport.control import Json, serve_control
+from retrieval.transport.control import Json, Verb, serve_control
 
 from ..config import ClientSettings
 from .app import Served
@@ -30,7 +30,7 @@ async def serve(console: Console, home: Home, settings: ClientSettings, *, liste
     on_served = partial(_tell, console)
     async with open_gateway(home, settings, listen=listen, allow_remote=allow_remote, on_served=on_served) as gateway:
         async with trio.open_nursery() as nursery:
-            verbs = {TOKEN_NEW: gateway.keys.make, TOKEN_REVOKE: partial(_revoke, gateway)}
+            verbs: dict[str, Verb] = {TOKEN_NEW: gateway.keys.make, TOKEN_REVOKE: partial(_revoke, gateway)}
             await nursery.start(partial(serve_control, home.control_path, verbs))
             with trio.open_signal_receiver(*STOP_SIGNALS) as signals:
                 _say_ready(console, settings, gateway)
@@ -54,7 +54,7 @@ def _say_ready(console: Console, settings: ClientSettings, gateway: Gateway) -> 
     ready = {
         "event": "ready",
         "url": gateway.url,
-        "peer_id": format_peer_id(gateway.peer_id),
+        "peer_id": format_peer_id(gateway.wallet.peer_key.peer_id),
         "providers": list(settings.gateway.providers),
         "rpc": settings.chain.rpc or None,
     }

@@ -22,7 +22,6 @@ from retrieval.dag.walk import fast_forward
 from retrieval.errors import ErrorCode, LocalProtocolError
 from retrieval.gateway.listening import serving
 from retrieval.home import Home
-from retrieval.identity import PeerId
 from retrieval.payment.evm import EvmChain
 from retrieval.store.blocks import BlockStore
 from retrieval.store.disk import DiskBlockStore
@@ -36,7 +35,7 @@ from ..conversation import DIAL_TIMEOUT_S
 from ..fetch import own_sessions
 from ..source import Source
 from ..unwrap import one_error
-from ..wallet import open_wallet_in_turn
+from ..wallet import Wallet, open_wallet_in_turn
 from ..web.address import GatewayAddress
 from .across import Across
 from .app import Routes, Served
@@ -62,11 +61,10 @@ class Gateway:
     """A gateway that runs."""
 
     url: str
-    peer_id: PeerId
-    """Who we are to providers."""
+    wallet: Wallet
     keys: Keys
     errands: Errands
-    sessions: Sessions
+    market: Market
 
 
 @asynccontextmanager
@@ -127,10 +125,10 @@ async def open_gateway(
                             try:
                                 yield Gateway(
                                     url=_url_of(listening),
-                                    peer_id=wallet.peer_key.peer_id,
+                                    wallet=wallet,
                                     keys=keys,
                                     errands=errands,
-                                    sessions=sessions,
+                                    market=market,
                                 )
                             finally:
                                 sessions.close()

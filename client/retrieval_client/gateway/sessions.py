@@ -140,9 +140,9 @@ class Shared:
         """Give a part up. Deals of it that run are wound up, but where all is ``closing``: then they are left to be taken up again."""
         try:
             if not is_closing and not self.is_over:
-                with trio.CancelScope(shield=True, deadline=trio.current_time() + WIND_UP_S):
+                with trio.CancelScope(shield=True, deadline=trio.current_time() + WIND_UP_S) as winding_up:
                     await self._wind_up(part)
-                if self._running(part):
+                if winding_up.cancelled_caught:
                     self.is_over = True
                     self._hearing.cancel()
         finally:
@@ -150,14 +150,16 @@ class Shared:
             self._let_idle()
 
     async def _wind_up(self, part: Part) -> None:
-        for deal_id in self._running(part):
+        """Return when all that was signed for the deals of a part is on disk, and they are over."""
+        ending = {deal_id for deal_id in part.deals if part.machine.has(deal_id)}
+        for deal_id in ending:
             part.say(part.machine.wind_up(deal_id))
-        while self._running(part):
-            if isinstance(await part.hear(), SessionFailed):
-                return
-
-    def _running(self, part: Part) -> list[DealId]:
-        return [deal_id for deal_id in part.deals if part.machine.has(deal_id)]
+        while ending:
+            match await part.hear():
+                case DealEnded() | Refused() as event if event.deal_id is not None:
+                    ending.discard(event.deal_id)
+                case SessionFailed():
+                    return
 
     async def _hear_all(self, whole: Conversation) -> None:
         while not self.is_over:
