@@ -64,6 +64,8 @@ def parse_gateway(text: str) -> GatewayAddress:
     """
     if not 0 < len(text) <= ADDRESS_TEXT_MAX:
         raise LocalProtocolError(ErrorCode.USAGE, f"an address does not have {len(text)} characters")
+    if not text.isprintable():  # which the standard library would leave out
+        raise _usage(text)
     return _from_multiaddr(text) if text.startswith("/") else _from_url(text)
 
 

@@ -114,6 +114,9 @@ class WebFetch:
         while not held.done:
             try:
                 await self._attempt()
+                held = await self._held()
+                if not held.done:
+                    raise RemoteProtocolError(ErrorCode.TRANSFER_TRUNCATED, "not all that was asked for came")
             except RetrievalError as error:
                 n_refusals = n_refusals + 1 if error.code is ErrorCode.CHANNEL_UNFUNDED else 0
                 if error.code not in AGAIN or not isinstance(error, RemoteProtocolError) or n_refusals > REFUSALS_MAX:
@@ -123,6 +126,7 @@ class WebFetch:
                 await self._back_off(error, max(backoff_s, error.retry_after_s or 0), moved_at)
                 backoff_s = min(BACKOFF_MAX_S, backoff_s * 2)
             held = await self._held()
+        tally.verified_bytes = held.n_bytes  # what came twice, or was held behind a gap, counts once
 
     def tell(self, trouble: str = "") -> None:
         """Show how far it is."""

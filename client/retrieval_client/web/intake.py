@@ -83,8 +83,11 @@ class Arriving:
         """An answer has ended, ``is_last`` of those that the walk is about. Raises ``RemoteProtocolError(transfer_truncated)``."""
         self._excess_bytes = 0
         self._pass_held()
-        if self._early or (is_last and not self.is_done):
+        is_skipped = bool(self._early) and any(link.cid in self._early for link in self._walk.pending())
+        if is_skipped or (is_last and not self.is_done):
             raise RemoteProtocolError(ErrorCode.TRANSFER_TRUNCATED, "the CAR ends before its DAG does")
+        self._early.clear()
+        self._early_bytes = 0
 
     def take(self, cid: Cid, payload: memoryview) -> Iterator[tuple[Cid, Payload]]:
         """A block that matches its CID: gives what is to be stored, in the walk's order. Raises ``RemoteProtocolError``."""
