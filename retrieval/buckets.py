@@ -28,10 +28,11 @@ class Buckets(Generic[K]):
         lacking = self._level(key, now) + 1 - self._burst
         return max(0, math.ceil(lacking * 60 / self.per_minute))
 
-    def spend(self, key: K, now: float) -> None:
+    def spend(self, key: K, now: float, n: int = 1) -> None:
+        """Take ``n``, also where there is less left: then the next has to wait for longer."""
         level = self._level(key, now)
         self._spent.pop(key, None)
-        self._spent[key] = (level + 1, now)
+        self._spent[key] = (level + n, now)
         if len(self._spent) > BUCKETS_MAX:
             del self._spent[next(iter(self._spent))]
 

@@ -18,6 +18,13 @@ def test_a_burst_is_had_at_once_and_then_the_wait_is_told() -> None:
     assert buckets.wait_s("a", 1.0) == 0
 
 
+def test_what_is_spent_beyond_a_burst_is_waited_for() -> None:
+    buckets = Buckets[str](60, 3)
+    buckets.spend("a", 0.0, 10)
+    assert buckets.wait_s("a", 0.0) == 8
+    assert buckets.wait_s("a", 8.0) == 0
+
+
 def test_what_is_given_back_was_never_spent() -> None:
     buckets = Buckets[str](60, 1)
     buckets.spend("a", 0.0)

@@ -20,7 +20,7 @@ from retrieval.errors import ErrorCode, LocalProtocolError, RemoteProtocolError,
 
 from .ask import ADDRESS_MAX
 from .conditions import OutsideContent
-from .delivery import STALL_S
+from .delivery import STALL_S, Effort
 from .guests import Guests
 from .openapi import Handler
 from .problems import is_ours_to_mend, problem
@@ -32,6 +32,11 @@ HEADER_LINE_MAX: Final = 8190
 HEADERS_MAX: Final = 64
 IDLE_S: Final = 30.0
 """How long a connection may go without a request, or take to send one in bits and pieces."""
+UNSENT_BYTES_MAX: Final = 256 << 10
+"""Bytes the kernel takes ahead of what the network can carry. It would take 2 MiB and more, from a cache that has gone cold by the time
+they leave; so a thousand clients that do not read hold a quarter of a GiB of it and not four."""
+LIMITED_PAUSE_S: Final = 1.0
+"""Before somebody hears that they ask too fast: to say so costs as much as most answers do, and each connection hears it once a second."""
 PREFLIGHT_KEPT_S: Final = 86_400
 
 EXPOSED: Final = (
@@ -82,13 +87,16 @@ COMMON: Final = {
 GUESTS: Final = web.AppKey("guests", Guests)
 CLIENT: Final = web.RequestKey("client", str)
 """The IP address that asks, also from behind a proxy."""
+EFFORT: Final = web.RequestKey("effort", Effort)
+"""What a request takes of a processor, where its handler has that counted. It is gone once the request is paid for."""
 
 
 class Connection(web.RequestHandler):
     """One connection of a client."""
 
-    def __init__(self, manager: web.Server, *, guests: Guests | None, **options: Any) -> None:
+    def __init__(self, manager: web.Server, *, guests: Guests | None, common: Mapping[str, str], **options: Any) -> None:
         super().__init__(manager, **options)
+        self._common: Final = common
         self._guests: Final = guests
         self._stalled: asyncio.TimerHandle | None = None
         """Cuts a client that does not take what was written for it."""
@@ -96,11 +104,12 @@ class Connection(web.RequestHandler):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
         super().connection_made(transport)
+        transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT_BYTES_MAX)
         if self._guests is not None:
             try:
                 self._guests.arrive(self, _address(transport))
             except RetrievalError as error:
-                transport.write(_plain(error))
+                transport.write(_plain(error, self._common))
                 self.force_close()
 
     def connection_lost(self, exc: BaseException | None) -> None:
@@ -140,7 +149,7 @@ class Connection(web.RequestHandler):
         else:
             self.logger.error("a request failed where none should", exc_info=exc)
             error = LocalProtocolError(ErrorCode.INTERNAL)
-        response = problem_response(error, COMMON)
+        response = problem_response(error, self._common)
         response.force_close()
         return response
 
@@ -149,7 +158,7 @@ class Connection(web.RequestHandler):
     ) -> tuple[web.StreamResponse, bool]:
         """Send it. What aiohttp answers by itself, before a request has reached us, becomes a problem."""
         if isinstance(resp, web.HTTPException):
-            resp = problem_response(_error_of(resp), COMMON)
+            resp = problem_response(_error_of(resp), self._common)
             resp.force_close()
         return await super().finish_response(request, resp, start_time)
 
@@ -184,6 +193,7 @@ async def serving(
         return Connection(
             server,
             guests=guests,
+            common=common,
             loop=loop,
             access_log=None,
             auto_decompress=False,
@@ -210,7 +220,7 @@ async def guard(request: web.Request, handler: Handler) -> web.StreamResponse:
     The outermost of an application's middlewares, but for those that count.
     """
     guests, connection = request.app.get(GUESTS), request.protocol
-    request[CLIENT] = request.remote or ""
+    request[CLIENT], request[EFFORT] = request.remote or "", Effort()
     if guests is None or not isinstance(connection, Connection):
         return await _answered(request, handler)
     request[CLIENT] = guests.client(request[CLIENT], request.headers.get("X-Forwarded-For", ""))
@@ -220,12 +230,14 @@ async def guard(request: web.Request, handler: Handler) -> web.StreamResponse:
         return await _answered(request, handler, guests)
     finally:
         guests.rest(connection)
+        if (effort := request.get(EFFORT)) is not None:
+            guests.count_work(request[CLIENT], effort.cpu_s)
 
 
 async def _answered(request: web.Request, handler: Handler, guests: Guests | None = None) -> web.StreamResponse:
     try:
         if guests is not None:
-            guests.count_request(request[CLIENT])
+            await _count(guests, request)
         _check_body(request)
         if request.method == "OPTIONS":
             return web.Response(status=204)
@@ -249,11 +261,20 @@ async def _answered(request: web.Request, handler: Handler, guests: Guests | Non
         return problem_response(LocalProtocolError(ErrorCode.INTERNAL))
 
 
+async def _count(guests: Guests, request: web.Request) -> None:
+    try:
+        guests.count_request(request[CLIENT])
+    except RetrievalError:
+        await asyncio.sleep(LIMITED_PAUSE_S)
+        raise
+
+
 def forgive(request: web.Request) -> None:
-    """A request that is paid for does not count against its client."""
+    """A request that is paid for does not count against its client, and takes what it takes."""
     guests = request.app.get(GUESTS)
     if guests is not None:
         guests.forgive_request(request[CLIENT])
+    del request[EFFORT]
 
 
 def problem_response(error: RetrievalError, further: Mapping[str, str] | None = None) -> web.Response:
@@ -284,10 +305,10 @@ def _too_long(error: LineTooLong) -> RetrievalError:
     return RemoteProtocolError(ErrorCode.REQUEST_TOO_LARGE, f"a header is above {HEADER_LINE_MAX} bytes")
 
 
-def _plain(error: RetrievalError) -> bytes:
+def _plain(error: RetrievalError, common: Mapping[str, str]) -> bytes:
     """A problem as bytes, for a connection that ends before anything was asked."""
     status, headers, body = problem(error)
-    lines = [f"{name}: {value}" for name, value in {**headers, **COMMON, "Content-Length": len(body), "Connection": "close"}.items()]
+    lines = [f"{name}: {value}" for name, value in {**headers, **common, "Content-Length": len(body), "Connection": "close"}.items()]
     return "\r\n".join([f"HTTP/1.1 {status} {HTTPStatus(status).phrase}", *lines, "", ""]).encode() + body
 
 

@@ -16,7 +16,7 @@ from retrieval_provider.http.till import Till
 from tills import Ledger
 
 from retrieval.cid import format_cid
-from retrieval.gateway import delivery, listening
+from retrieval.gateway import delivery, guests, listening
 from retrieval.gateway.guests import Guests, Limits, networks
 from retrieval.units import KIB, MIB
 
@@ -106,6 +106,14 @@ def test_what_is_paid_for_does_not_count() -> None:
         assert {door.get(TEXT).status for _ in range(5)} == {200}
     with door_with(requests_per_minute=1, till=Ledger(headers={})) as door:
         assert [door.get(TEXT).status for _ in range(2)] == [200, 429]
+
+
+def test_a_request_that_takes_long_counts_as_several_unless_it_is_paid(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(guests, "REQUEST_CPU_S", 1e-5)
+    with door_with(requests_per_minute=20) as door:
+        assert [door.get(LARGE).status for _ in range(2)] == [200, 429]
+    with door_with(requests_per_minute=20, till=Ledger()) as door:
+        assert [door.get(LARGE).status for _ in range(2)] == [200, 200]
 
 
 def test_a_client_that_asks_and_asks_and_takes_nothing_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:

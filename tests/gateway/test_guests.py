@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from retrieval.errors import ErrorCode, LocalProtocolError, RemoteProtocolError
-from retrieval.gateway.guests import Guests, Limits, networks
+from retrieval.gateway.guests import REQUEST_CPU_S, Guests, Limits, networks
 
 PROXIES = networks(["/ip4/127.0.0.1", "/ip6/2001:db8::/ipcidr/32"])
 
@@ -109,6 +109,16 @@ def test_requests_beyond_the_rate_are_told_when_to_come_back() -> None:
     assert code(hall.guests.count_request, "192.0.2.2") is None
     hall.now += 20
     assert code(hall.guests.count_request, "192.0.2.1") is None
+
+
+def test_a_request_that_takes_long_counts_as_several() -> None:
+    hall = Hall(requests_per_minute=60)
+    hall.guests.count_request("192.0.2.1")
+    hall.guests.count_work("192.0.2.1", 0.9 * REQUEST_CPU_S)
+    assert code(hall.guests.count_request, "192.0.2.1") is None
+    hall.guests.count_work("192.0.2.1", 60 * REQUEST_CPU_S)
+    assert code(hall.guests.count_request, "192.0.2.1") is ErrorCode.RATE_LIMITED
+    assert code(hall.guests.count_request, "192.0.2.2") is None
 
 
 def test_a_request_that_was_paid_for_does_not_count() -> None:

@@ -16,7 +16,7 @@ from retrieval.gateway.answers import Answer, answer, read_part
 from retrieval.gateway.ask import PREFIX, Ask, parse_root, read_ask, read_query
 from retrieval.gateway.delivery import Delivery, Threads
 from retrieval.gateway.denylist import NOTHING_DENIED, Denylist
-from retrieval.gateway.listening import CLIENT, forgive, guard
+from retrieval.gateway.listening import CLIENT, EFFORT, forgive, guard
 from retrieval.gateway.openapi import Handler, Route, add_routes
 from retrieval.gateway.problems import NEVER_KEPT
 from retrieval.payment.x402.answer import PAYMENT_RESPONSE
@@ -26,7 +26,7 @@ from . import interface, routing
 from .till import Order, Refused, Till
 
 THREADS_MAX: Final = 8
-"""Threads that read the store: enough to keep a disk busy, and a body has one for a turn only."""
+"""Threads that find answers, and as many that send bodies, of which each has one for a turn: no question waits for bodies."""
 SMALL_BYTES: Final = 64 << 10
 """A body up to this size is read at once, and leaves in one write with its headers."""
 RETRY_AFTER_S: Final = 2
@@ -52,7 +52,8 @@ class Door:
         self._reach: Final = reach
         self._requests_max: Final = requests_max
         self._n_requests = 0
-        self._threads: Final = Threads(THREADS_MAX)
+        self._lookers: Final = Threads(THREADS_MAX)
+        self._senders: Final = Threads(THREADS_MAX)
 
     def app(self) -> web.Application:
         """The application, for ``listening.serving``. The door is of no use after it."""
@@ -77,13 +78,13 @@ class Door:
         if is_head:
             headers.pop("range", None)  # which has a meaning for GET only (RFC 9110, 14.2)
         ask = read_ask(request.raw_path, headers)
-        found, content = await self._threads.run(lambda: self._look(ask, is_head=is_head))
+        found, content = await self._lookers.run(lambda: self._look(ask, is_head=is_head), request[EFFORT])
         if is_head or not found.is_charged:
             return _bodyless(found)
         sale = await self._till.open(_order(request, headers, ask, found))
         if PAYMENT_RESPONSE in sale.headers:
             forgive(request)
-        delivery = Delivery(self._store, self._threads, found, content)
+        delivery = Delivery(self._store, self._senders, found, content, request.get(EFFORT))
         try:
             return await delivery.send(request, {**found.headers, **sale.headers})
         finally:
@@ -103,7 +104,7 @@ class Door:
         """What the same request below ``/ipfs/`` would cost, with its query, ``Accept`` and ``Range``."""
         headers = _headers_of(request)
         ask = read_ask(PREFIX + request.raw_path.removeprefix(interface.QUOTE_PREFIX), headers)
-        found, _ = await self._threads.run(lambda: self._look(ask, is_head=True))
+        found, _ = await self._lookers.run(lambda: self._look(ask, is_head=True), request[EFFORT])
         quoted = await self._till.quote(_order(request, headers, ask, found) if found.is_charged else None)
         return web.json_response({"cid": ask.root_text, **quoted}, headers={"Cache-Control": NEVER_KEPT})
 
@@ -123,7 +124,7 @@ class Door:
         cid = parse_root(request.match_info["cid"])
         query = read_query(request.query_string, routing.QUERY_KNOWN)
         accept = _headers_of(request).get("accept", "")
-        headers, body = await self._threads.run(lambda: self._look_for_providers(cid, query, accept))
+        headers, body = await self._lookers.run(lambda: self._look_for_providers(cid, query, accept), request[EFFORT])
         return web.Response(headers=headers, body=body)
 
     def _look_for_providers(self, cid: Cid, query: Mapping[str, str], accept: str) -> tuple[Mapping[str, str], bytes]:
@@ -138,13 +139,14 @@ class Door:
 
     async def _readyz(self, request: web.Request) -> web.StreamResponse:
         """Whether content can be served; an error of the store is the answer where it cannot."""
-        n_bytes = await self._threads.run(self._store.bytes_used)
+        n_bytes = await self._lookers.run(self._store.bytes_used)
         return web.json_response(
             {"ready": True, "checks": {"store": {"ok": True, "bytes": n_bytes}}}, headers={"Cache-Control": NEVER_KEPT}
         )
 
     async def _close(self, app: web.Application) -> None:
-        self._threads.close()
+        self._lookers.close()
+        self._senders.close()
 
     @web.middleware
     async def _admit(self, request: web.Request, handler: Handler) -> web.StreamResponse:
