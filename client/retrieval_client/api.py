@@ -76,7 +76,7 @@ class Order:
 
     source: Source
     provider: str
-    """Multiaddr with ``/p2p/``, or the URL of a gateway."""
+    """Multiaddr with ``/p2p/``, or the URL of a gateway; of no meaning over the radio."""
     out: Path | None
     """Where to write; None leaves the blocks in the store."""
     as_car: bool = False
@@ -85,6 +85,8 @@ class Order:
     """None leaves it to the wallet's ``per_fetch``, which also caps it."""
     timeout_s: float | None = None
     """None takes ``fetch.timeout``."""
+    radio: str | None = None
+    """The serial port of a radio board, where the content is to be looked for on the air."""
 
     def __post_init__(self) -> None:
         as_files = self.out is not None and not self.as_car
@@ -152,18 +154,25 @@ async def retrieve(home: Home, order: Order, *, on_progress: OnProgress = lambda
     per_fetch = settings.wallet.per_fetch
     spend_max = per_fetch if order.spend_max is None else min(order.spend_max, per_fetch)
     timeout_s = settings.fetch.timeout if order.timeout_s is None else order.timeout_s
-    provider = provider_of(order.provider)
+    provider = None if order.radio is not None else provider_of(order.provider)
     with one_error():
         async with open_wallet_in_turn(home, settings, command=f"{PROGRAM} get", now=began) as wallet:
             with closing(DiskBlockStore(home.blocks_path, bytes_max=settings.store.bytes_max)) as store:
                 async with open_writer(wallet.journal, clock) as writer, AsyncExitStack() as until_delivered:
                     with wallet.shared(writer):
-                        if isinstance(provider, GatewayAddress):
+                        if order.radio is not None:
+                            from .radio import RadioOrder, fetch_over_radio
+
+                            aired = RadioOrder(port=order.radio, source=order.source, spend_max=spend_max, timeout_s=timeout_s)
+                            tally = await fetch_over_radio(
+                                aired, settings, wallet, store, writer, clock=clock, open_chain=EvmChain, on_progress=on_progress
+                            )
+                        elif isinstance(provider, GatewayAddress):
                             sought = WebWanted(source=order.source, provider=provider, spend_max=spend_max, timeout_s=timeout_s)
                             bought = WebFetch(wallet, store, writer, sought, clock=clock, open_chain=EvmChain, on_progress=on_progress)
                             await bought.run()
                             tally, is_proven = bought.tally, bought.are_receipts_verified
-                        else:
+                        elif provider is not None:
                             wanted = Wanted(source=order.source, provider=provider, spend_max=spend_max, timeout_s=timeout_s)
                             host = await until_delivered.enter_async_context(open_host(wallet.peer_key.seed))
                             meet = own_sessions(host, wallet, store, writer, clock=clock)

@@ -26,9 +26,9 @@ if TYPE_CHECKING:
 
 PROGRAM: Final = "retrieval-client"
 
-FROM = click.option(
-    "--from", "provider", required=True, metavar="ADDR|URL", help="A multiaddr that ends in /p2p/ and a peer id, or a gateway's URL."
-)
+FROM_HELP = "A multiaddr that ends in /p2p/ and a peer id, or a gateway's URL."
+FROM = click.option("--from", "provider", required=True, metavar="ADDR|URL", help=FROM_HELP)
+FROM_OR_RADIO = click.option("--from", "provider", default="", metavar="ADDR|URL", help=FROM_HELP)
 
 
 def main() -> None:
@@ -133,7 +133,8 @@ def quote(console: Console, home: Home, cid: str, provider: str) -> None:
 
 @cli.command()
 @click.argument("cid", metavar="CID[/PATH]")
-@FROM
+@FROM_OR_RADIO
+@click.option("--radio", metavar="PORT", help="Look for it on the air instead, with the radio board on this serial port.")
 @click.option("-o", "--out", type=click.Path(path_type=Path), metavar="PATH", help="Where to write it; else here, under its own name.")
 @click.option("--max-spend", metavar="X", help="The most it may cost, such as '0.01 USD'; wallet.per_fetch holds all the same.")
 @click.option("--timeout", "timeout_s", type=click.FloatRange(min=0), metavar="S", help="Seconds without progress before it gives up.")
@@ -145,6 +146,7 @@ def get(
     home: Home,
     cid: str,
     provider: str,
+    radio: str | None,
     out: Path | None,
     max_spend: str | None,
     timeout_s: float | None,
@@ -160,10 +162,13 @@ def get(
     from .rows import retrieval_row
     from .source import Source
 
+    if bool(provider) == (radio is not None):
+        raise click.UsageError("name a provider with --from, or a port with --radio")
     source = Source.parse(cid)
     order = Order(
         source=source,
         provider=provider,
+        radio=radio,
         out=out or default_target(source, car),
         as_car=car,
         keep=keep,

@@ -17,10 +17,10 @@ from retrieval.deal.client import QUOTE_DUE_S, ClientSession
 from retrieval.deal.events import ChannelConfirmed, Event, Quoted, Refused, SessionFailed, TermsLearned
 from retrieval.deal.step import Step
 from retrieval.errors import ErrorCode, RemoteProtocolError
-from retrieval.identity import PeerKey
+from retrieval.identity import PeerId, PeerKey
 from retrieval.payment.voucher import VoucherSigner
 from retrieval.transport.libp2p import Host, PeerAddress
-from retrieval.transport.pump import Pump
+from retrieval.transport.pump import ByteStream, Pump
 from retrieval.transport.writer import Clock, JournalWriter
 from retrieval.wire.messages import DealId, KnownChannel, Present, Selection, Settlement
 
@@ -36,10 +36,12 @@ EventT = TypeVar("EventT", bound=Event)
 
 
 class Conversation:
-    """Made by ``converse``."""
+    """Made by ``converse`` and ``converse_on``."""
 
-    def __init__(self, machine: ClientSession, pump: Pump, events: trio.MemoryReceiveChannel[Event]) -> None:
+    def __init__(self, machine: ClientSession, pump: Pump, events: trio.MemoryReceiveChannel[Event], patience: float = 1.0) -> None:
         self.machine: Final = machine
+        self.patience: Final = patience
+        """By how much longer than over the internet an answer may take."""
         self.pump: Final = pump
         self._events: Final = events
 
@@ -71,7 +73,7 @@ class Conversation:
         return (await self._answer(ChannelConfirmed, CHANNEL_DUE_S, ErrorCode.CHANNEL_TIMEOUT)).channel
 
     async def _answer(self, kind: type[EventT], due_s: float, late: ErrorCode) -> EventT:
-        with trio.move_on_after(due_s):
+        with trio.move_on_after(due_s * self.patience):
             while True:
                 match await self.hear():
                     case Refused() | SessionFailed() as ended:
@@ -100,7 +102,29 @@ async def converse(
     """
     with one_error():
         stream = await host.dial(str(address), timeout_s=dial_timeout_s)
-        machine = ClientSession(key, address.peer_id, signer=signer, now=clock())
+        talking = converse_on(
+            stream, address.peer_id, key, signer=signer, writer=writer, store=store, clock=clock, last_final_receipt=last_final_receipt
+        )
+        async with talking as conversation:
+            yield conversation
+
+
+@asynccontextmanager
+async def converse_on(
+    stream: ByteStream,
+    provider: PeerId,
+    key: PeerKey,
+    *,
+    signer: VoucherSigner | None,
+    writer: JournalWriter,
+    store: StoreBlocks,
+    clock: Clock,
+    last_final_receipt: bytes | None = None,
+    patience: float = 1.0,
+) -> AsyncIterator[Conversation]:
+    """A session with a provider on a stream that is open already. Raises what the journal and the store raise."""
+    with one_error():
+        machine = ClientSession(key, provider, signer=signer, now=clock())
         if last_final_receipt is not None:
             machine.last_final_receipt = last_final_receipt
         told, events = trio.open_memory_channel[Event](EVENTS_MAX)
@@ -109,7 +133,7 @@ async def converse(
         async with trio.open_nursery() as nursery:
             nursery.start_soon(pump.run)
             try:
-                yield Conversation(machine, pump, events)
+                yield Conversation(machine, pump, events, patience)
             finally:
                 with trio.CancelScope(shield=True, deadline=trio.current_time() + PARTING_S):
                     pump.put(machine.closed(clock()))

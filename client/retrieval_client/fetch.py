@@ -480,7 +480,7 @@ class _Attempt:
         began = self._fetch.clock()
         while not await self._take(await self._hear_in_time(began), purchase):
             pass
-        with trio.move_on_after(DONE_WAIT_S):
+        with trio.move_on_after(DONE_WAIT_S * self._conversation.patience):
             while not purchase.lifecycle.is_over:
                 match await self._conversation.hear():
                     case SessionFailed() | Refused() as failed:

@@ -202,9 +202,18 @@ def price(console: Console, home: Home, cid: str | None, amount: tuple[str, ...]
 @click.option("--listen", multiple=True, metavar="MULTIADDR", help="Where clients reach this provider, in place of serve.listen.")
 @click.option("--http", multiple=True, metavar="MULTIADDR", help="Where the HTTP gateway listens, in place of http.listen.")
 @click.option("--operator", multiple=True, metavar="MULTIADDR", help="Where your page and /metrics are, in place of operator.listen.")
+@click.option("--radio", metavar="PORT", help="The serial port of a radio board to serve over as well, in place of radio.port.")
 @RPC
 @verb
-def serve(console: Console, home: Home, listen: tuple[str, ...], http: tuple[str, ...], operator: tuple[str, ...], rpc: str | None) -> None:
+def serve(
+    console: Console,
+    home: Home,
+    listen: tuple[str, ...],
+    http: tuple[str, ...],
+    operator: tuple[str, ...],
+    radio: str | None,
+    rpc: str | None,
+) -> None:
     """Serve, take payment, and claim it.
 
     Ctrl-C tells the clients, claims, and ends; a second one ends at once.
@@ -214,7 +223,13 @@ def serve(console: Console, home: Home, listen: tuple[str, ...], http: tuple[str
     from .config import load_settings
     from .foreground import serve as serve_in_foreground
 
-    flags = {"serve.listen": listen or None, "http.listen": http or None, "operator.listen": operator or None, "chain.rpc": rpc}
+    flags = {
+        "serve.listen": listen or None,
+        "http.listen": http or None,
+        "operator.listen": operator or None,
+        "radio.port": radio,
+        "chain.rpc": rpc,
+    }
     settings, _ = load_settings(home, flags)
     trio.run(serve_in_foreground, console, home, settings)
 
@@ -298,6 +313,23 @@ def claim(console: Console, home: Home, channel: str | None, rpc: str | None) ->
     settings, _ = load_settings(home, {"chain.rpc": rpc})
     result = claim_channels(home, settings, channel)
     console.emit(result, table=lambda: screens.claimed(result))
+
+
+@cli.group()
+@common_options
+def radio() -> None:
+    """Show what the radio does."""
+
+
+@radio.command("status")
+@verb
+def radio_status(console: Console, home: Home) -> None:
+    """Show airtime, the nodes that are heard and what ways to them cost, receipts, and what relays are owed."""
+    from .radio import screens
+    from .radio.status import radio_status as ask
+
+    result = ask(home)
+    console.emit(result, table=lambda: screens.status(result))
 
 
 @cli.group()

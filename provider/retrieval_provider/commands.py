@@ -70,7 +70,12 @@ def verbs_of(node: Node, settings: ProviderSettings, pages: tuple[str, ...]) -> 
             **figures_of(service.books).to_json(),
         }
 
-    return {"claim": claim, "price": price, "status": status, **live.verbs_of(node)}
+    async def radio(args: Json) -> Json:
+        from .radio.status import status_of
+
+        return {"radio": None if node.desk is None else status_of(node.desk, node.service)}
+
+    return {"claim": claim, "price": price, "status": status, "radio": radio, **live.verbs_of(node)}
 
 
 def set_price(home: Home, subject: Cid | None, price: PriceRecord) -> None:

@@ -41,6 +41,8 @@ from .settlement import Claimed, Settler
 if TYPE_CHECKING:
     from retrieval.payment.evm import EvmChain
 
+    from .radio.desk import Desk
+
 log: Final = logging.getLogger("retrieval.provider")
 
 DRAIN_S: Final = 3.0
@@ -64,6 +66,8 @@ class Node:
     checks: Checks
     health: Health
     recent: Recent
+    desk: Desk | None
+    """Of the radio; None where there is none."""
 
 
 @asynccontextmanager
@@ -165,10 +169,11 @@ async def _running(
         if counter is not None and till is not None:
             background.start_soon(counter.transfers.resume_when_possible)
             await background.start(partial(serve_bridge, till, counter))
-        async with open_host(key.seed, settings.serve.listen) as host:
+        async with AsyncExitStack() as opened, open_host(key.seed, settings.serve.listen) as host:
             host.serve(_session_handler(service, SessionLimits(settings.serve), sessions))
             name = format_peer_id(key.peer_id)
             log.info("%s serves on %s", name, ", ".join(host.addresses))
+            desk = await _open_desk(service, ledger, settings, opened)
             async with open_workers(home, settings, peer_id=name, libp2p=host.addresses, till=till, tally=service.tally) as door:
                 checks = Checks(
                     home,
@@ -193,6 +198,7 @@ async def _running(
                     checks=checks,
                     health=Health(checks.all()),
                     recent=recent,
+                    desk=desk,
                 )
             if counter is not None:
                 with trio.move_on_after(DRAIN_S):  # the workers have ended; what they said last is charged before it is claimed
@@ -222,6 +228,16 @@ def _session_handler(service: Service, limits: SessionLimits, sessions: set[Sess
             await server.run()
 
     return serve_stream
+
+
+async def _open_desk(service: Service, ledger: Ledger, settings: ProviderSettings, opened: AsyncExitStack) -> Desk | None:
+    """The radio, where a port is named."""
+    if not settings.radio.port:
+        return None
+    from .radio.desk import open_desk
+
+    operator = None if ledger.receiver is None else ledger.receiver.address
+    return await opened.enter_async_context(open_desk(service, ledger.books.key, settings.radio, operator))
 
 
 async def _drain(sessions: set[SessionServer]) -> None:
