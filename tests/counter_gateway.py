@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import queue
 import threading
 from collections.abc import Callable, Iterator
@@ -18,6 +19,8 @@ from retrieval_client.gateway.serve import Gateway, open_gateway
 from retrieval_client.web.address import provider_of
 from retrieval_provider.node import Node
 
+from retrieval.deal import fold
+from retrieval.deal.records import DealRecord, TokenRecord
 from retrieval.errors import ErrorCode, RemoteProtocolError
 from retrieval.home import Home
 from retrieval.payment.evm import EvmChain
@@ -49,6 +52,18 @@ class Running:
     def get(self, target: str, *, token: str = "", **headers: str) -> Reply:
         return self.ask("GET", target, token=token, **headers)
 
+    def json(self, target: str, *, token: str = "", **headers: str) -> Any:
+        """What it answers in JSON."""
+        reply = self.get(target, token=token, **headers)
+        assert reply.status == 200, reply
+        return json.loads(reply.body)
+
+    def deals(self) -> list[tuple[bytes, DealRecord]]:
+        return list(fold.scan(self.gateway.wallet.state, DealRecord))
+
+    def tokens(self) -> list[tuple[bytes, TokenRecord]]:
+        return list(fold.scan(self.gateway.wallet.state, TokenRecord))
+
     def set_back(self, provider: str) -> None:
         """Have a provider tried after the others."""
         failure = RemoteProtocolError(ErrorCode.DIAL_FAILED)
@@ -63,6 +78,9 @@ class Running:
                     await errand.ended.wait()
 
         trio.from_thread.run(look, trio_token=self.token)
+
+    def revoke(self, token_id: str) -> None:
+        trio.from_thread.run(self.gateway.keys.revoke, token_id, trio_token=self.token)
 
     def new_token(
         self,
