@@ -224,9 +224,8 @@ static void enter(struct sx1262 *radio, enum sx1262_mode mode)
 
 void sx1262_stop(struct sx1262 *radio)
 {
-    stand_by(radio);
-    clear_irq(radio, IRQ_ON_DIO1 | IRQ_COMING);
-    enter(radio, SX1262_OFF);
+    hal_radio_reset(radio->board);
+    radio->mode = SX1262_OFF;
 }
 
 void sx1262_listen(struct sx1262 *radio)

@@ -48,7 +48,7 @@ struct sx1262_reception {
 /* Resets the chip, sets it up for a channel and listens. False, and FAILED, when it does not answer. Requires an allowed channel. */
 bool sx1262_start(struct sx1262 *radio, const struct channel *channel);
 
-/* Lets the chip stand by: it neither hears nor sends. */
+/* Resets the chip, whatever it was doing: it neither hears nor sends. */
 void sx1262_stop(struct sx1262 *radio);
 
 /* What the chip has to say, one event a call. After RECEIVED, GARBLED and SENT it listens. */

@@ -45,6 +45,7 @@ struct world {
     uint8_t received_size;
     uint16_t irq;
     uint16_t irq_mask;
+    uint16_t dio1_mask;
     uint32_t frequency_hz;
     struct rmn_modulation modulation;
     uint8_t length;
@@ -103,6 +104,7 @@ static void obey(struct world *world, const uint8_t *out, size_t n)
         break;
     case 0x08:
         world->irq_mask = (uint16_t)(out[1] << 8 | out[2]);
+        world->dio1_mask = (uint16_t)(out[3] << 8 | out[4]);
         break;
     case 0x0D:
         world->registers[(out[1] << 8 | out[2]) % REGISTERS] = out[3];
@@ -181,6 +183,7 @@ static void reset(void *context)
 
     world->irq = 0;
     world->irq_mask = 0;
+    world->dio1_mask = 0;
 }
 
 /* Steps until DIO1 is low, and drains what the host was told. */
@@ -189,9 +192,9 @@ static void step(struct world *world)
     uint8_t room[OUTPUT_ROOM];
 
     for (unsigned n = 0;; n++) {
-        const uint32_t pins = (world->irq != 0 ? HOST_PIN_DIO1 : 0) | (world->busy ? HOST_PIN_BUSY : 0);
+        const uint32_t pins = ((world->irq & world->dio1_mask) != 0 ? HOST_PIN_DIO1 : 0) | (world->busy ? HOST_PIN_BUSY : 0);
         const uint64_t wake_us = host_step(world->board, world->now_us, pins);
-        if ((world->irq == 0 || world->broken || world->busy) && wake_us > world->now_us) {
+        if (((world->irq & world->dio1_mask) == 0 || world->broken || world->busy) && wake_us > world->now_us) {
             break;
         }
         assert(n < STEPS_MAX);
