@@ -81,7 +81,7 @@ class Scene:
     writer: Writer = field(default_factory=Writer)
     chain: Chain = field(default_factory=Chain)
     settler: Settler = field(default_factory=Settler)
-    processes: tuple[Process, ...] = (Process(), Process())
+    processes: tuple[Process, ...] = field(default_factory=lambda: (Process(), Process()))
     settings: ProviderSettings = field(default_factory=lambda: ProviderSettings(operator=Operator(free_space_min=FREE_MIN)))
     store: MemoryBlockStore = field(default_factory=MemoryBlockStore)
     now: float = 0.0

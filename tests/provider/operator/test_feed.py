@@ -1,0 +1,75 @@
+"""What the page asks of the node: seldom, and with rates made of the answers."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+
+import trio
+from retrieval_provider.operator.feed import KEPT_S, Feed
+
+from retrieval.home import Home
+from retrieval.transport.control import Json, serve_control
+
+
+class Node:
+    """One that sends a transfer of 1,000 bytes with each answer."""
+
+    def __init__(self) -> None:
+        self.n_asked = 0
+
+    async def live(self, args: Json) -> Json:
+        self.n_asked += 1
+        return {"transfers": [{"id": "a", "bytes": 1000 * self.n_asked}]}
+
+
+@contextmanager
+def answering(home: Home, node: Node) -> Iterator[None]:
+    started, stop = threading.Event(), trio.Event()
+    token: list[trio.lowlevel.TrioToken] = []
+
+    async def main() -> None:
+        token.append(trio.lowlevel.current_trio_token())
+        async with trio.open_nursery() as nursery:
+            await nursery.start(partial(serve_control, home.control_path, {"live": node.live}))
+            started.set()
+            await stop.wait()
+            nursery.cancel_scope.cancel()
+
+    thread = threading.Thread(target=trio.run, args=(main,))
+    thread.start()
+    assert started.wait(10)
+    try:
+        yield
+    finally:
+        token[0].run_sync_soon(stop.set)
+        thread.join()
+
+
+def test_many_who_look_ask_once_and_a_rate_is_what_came_between_answers(tmp_path: Path) -> None:
+    home, node, now = Home(tmp_path, "retrieval-provider"), Node(), 0.0
+
+    async def main() -> None:
+        nonlocal now
+        feed = Feed(home, clock=lambda: now)
+        found = await asyncio.gather(*(feed.live() for _ in range(20)))
+        assert (node.n_asked, found[0]["transfers"][0]["bytes_per_s"]) == (1, 0)
+        now = KEPT_S / 2
+        assert (await feed.live()) is found[0]
+        for _ in range(8):
+            now += 2.0
+            assert (await feed.live())["transfers"][0]["bytes_per_s"] in range(400, 501)
+        assert node.n_asked == 9
+
+    with answering(home, node):
+        asyncio.run(main())
+
+
+def test_a_node_that_is_gone_is_not_ready(tmp_path: Path) -> None:
+    found = asyncio.run(Feed(Home(tmp_path, "retrieval-provider")).health())
+    assert found["ready"] is False
+    assert "no process serves this home" in found["checks"]["node"]["says"]
