@@ -12,6 +12,8 @@ export const PROBLEM_SIZE_MAX = 64 << 10 // bytes of an answer that is no conten
 
 export const DEAL = 'Retrieval-Deal' // by which a gateway that pays itself buys what it sends
 
+export const plainFetch = globalThis.fetch // as it was before anybody put another in its place, which may be ours
+
 const CAR_TYPE = 'application/vnd.ipld.car'
 const CAR_ACCEPTED = `${CAR_TYPE}; version=1; order=dfs; dups=n`
 const RAW_TYPE = 'application/vnd.ipld.raw'
@@ -114,7 +116,7 @@ export function contentPath (root, names) {
  */
 export async function send (url, init) {
   try {
-    return await fetch(url, { credentials: 'omit', referrerPolicy: 'no-referrer', ...init })
+    return await plainFetch(url, { credentials: 'omit', referrerPolicy: 'no-referrer', ...init })
   } catch (cause) {
     if (isAbort(cause) || init.signal?.aborted) throw cause
     throw new RetrievalError('dial_failed', new URL(url).origin, { cause })

@@ -155,6 +155,15 @@ export function verifyReceipt(
 /** What `retrieval-client receipts` would call its file. */
 export function receiptFileName(receipt: Receipt): string
 
+/**
+ * The `transformRequestInit` of Helia's trustless gateway broker, for the gateway of this machine. Helia does not say where a request goes,
+ * so the token goes to every gateway of that Helia: name no other.
+ */
+export function heliaTransform(options: { token: string, maxSpend?: Amount }): (init: RequestInit) => RequestInit
+
+/** A `fetch` that pays by x402 out of a wallet, up to `maxSpend` for all of its requests together. It verifies nothing. */
+export function payingFetch(options: Options & { onPayment?: (payment: Payment) => void }): typeof fetch
+
 /** An amount that only becomes less, shared by the retrievals of a page or a session. */
 export class Budget {
   constructor(amount: Amount)

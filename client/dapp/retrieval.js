@@ -15,6 +15,7 @@ import { PAID_WINDOW_BYTES, readQuote } from './payment/quote.js'
 import { Transfer } from './transfer.js'
 
 export { parseCid } from './content/cid.js'
+export { heliaTransform, payingFetch } from './helia.js'
 export { LocalGateway } from './local.js'
 export { ERRORS, RetrievalError } from './errors.js'
 export { Budget } from './payment/budget.js'

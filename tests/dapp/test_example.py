@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 DOLLAR = 1_000_000
 FREE = MIB  # a day
-SCREENS = {"desktop": 1280, "phone": 390}
+DESKTOP, PHONE = 1280, 390
 """Widths that the page must be readable at."""
 
 
@@ -89,32 +89,31 @@ def slow_down(page: Page) -> None:
     page.context.new_cdp_session(page).send("Network.emulateNetworkConditions", carried)
 
 
-@pytest.mark.parametrize("is_dark", [False, True], ids=["light", "dark"])
-@pytest.mark.parametrize("screen", SCREENS)
+@pytest.mark.parametrize(("width", "is_dark"), [(DESKTOP, False), (PHONE, True)], ids=["desktop", "phone"])
 def test_a_person_sees_the_price_pays_it_and_gets_file_and_receipts(
-    browser: Browser, shop: Shop, tmp_path: Path, screen: str, is_dark: bool
+    browser: Browser, shop: Shop, tmp_path: Path, width: int, is_dark: bool
 ) -> None:
     (site := tmp_path / "site").mkdir()
     content = picture(site / "picture.png").read_bytes()
     root = format_cid(shop.add(site).cid)
     wallet = Wallet()
     EvmChain(shop.rpc).mint(wallet.key.address, 10 * DOLLAR)
-    look_name = f"{screen}-{'dark' if is_dark else 'light'}"
+    screen = f"{width}-{'dark' if is_dark else 'light'}"
     with shop.serving() as node:
         (url,) = node.urls
         httpx.get(f"{url}/ipfs/{root}/picture.png", headers={"Range": f"bytes=0-{FREE - 1}"})
-        with open_example(browser, wallet, width=SCREENS[screen], is_dark=is_dark, what=f"{root}/picture.png", gateway=url) as page:
+        with open_example(browser, wallet, width=width, is_dark=is_dark, what=f"{root}/picture.png", gateway=url) as page:
             page.get_by_text("Wallet", exact=True).click()
-            look(page, f"{look_name}-1-ask")
+            look(page, f"{screen}-1-ask")
             page.get_by_role("button", name="Show the price").click()
             page.get_by_text("at most 0.004").wait_for()
-            look(page, f"{look_name}-2-price")
+            look(page, f"{screen}-2-price")
             slow_down(page)
             page.get_by_role("button", name="Pay and fetch").click()
             page.get_by_text(re.compile(r"^[1-9][.0-9]* MiB of")).wait_for()
-            look(page, f"{look_name}-3-busy")
+            look(page, f"{screen}-3-busy")
             page.locator("#result").wait_for()
-            look(page, f"{look_name}-4-finished")
+            look(page, f"{screen}-4-finished")
             assert page.locator("#preview img").evaluate("(image) => image.naturalWidth") == 1600
             with page.expect_download() as saving:
                 page.get_by_role("link", name="Save the file").click()
@@ -127,8 +126,7 @@ def test_a_person_sees_the_price_pays_it_and_gets_file_and_receipts(
     assert run(cli, program="retrieval-client", arguments=["receipts", "verify", str(receipt)]) == 0
 
 
-@pytest.mark.parametrize("screen", SCREENS)
-def test_a_person_who_refuses_is_told_so_and_can_try_again(browser: Browser, shop: Shop, tmp_path: Path, screen: str) -> None:
+def test_a_person_who_refuses_is_told_so_and_can_try_again(browser: Browser, shop: Shop, tmp_path: Path) -> None:
     (tmp_path / "letter.txt").write_bytes(b"a line of text\n" * 200_000)
     root = format_cid(shop.add(tmp_path / "letter.txt").cid)
     wallet = Wallet(is_willing=False)
@@ -136,20 +134,19 @@ def test_a_person_who_refuses_is_told_so_and_can_try_again(browser: Browser, sho
     with shop.serving() as node:
         (url,) = node.urls
         httpx.get(f"{url}/ipfs/{root}", headers={"Range": f"bytes=0-{FREE - 1}"})
-        with open_example(browser, wallet, width=SCREENS[screen], what=root, gateway=url) as page:
+        with open_example(browser, wallet, width=PHONE, what=root, gateway=url) as page:
             page.get_by_text("Wallet", exact=True).click()
             page.get_by_role("button", name="Show the price").click()
             page.get_by_role("button", name="Pay and fetch").click()
             page.get_by_role("alert").wait_for()
             assert "cancelled" in page.get_by_role("alert").inner_text()
-            look(page, f"{screen}-light-5-refused")
+            look(page, f"{PHONE}-light-5-refused")
             wallet.is_willing = True
             page.get_by_role("button", name="Pay and fetch").click()
             page.locator("#result").wait_for()
 
 
-@pytest.mark.parametrize("screen", SCREENS)
-def test_content_that_is_not_what_its_cid_says_is_never_shown(browser: Browser, tmp_path: Path, screen: str) -> None:
+def test_content_that_is_not_what_its_cid_says_is_never_shown(browser: Browser, tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(os.urandom(3 * MIB))
     honest, bent = MemoryBlockStore(), MemoryBlockStore()
     root = import_path(honest, tmp_path / "file").cid
@@ -157,11 +154,11 @@ def test_content_that_is_not_what_its_cid_says_is_never_shown(browser: Browser, 
     bent.put_many([*blocks, (last, payload[::-1])])
     with open_door(bent) as door:
         url = f"http://127.0.0.1:{door.port}"
-        with open_example(browser, width=SCREENS[screen], is_dark=True, what=format_cid(root), gateway=url) as page:
+        with open_example(browser, width=PHONE, is_dark=True, what=format_cid(root), gateway=url) as page:
             page.get_by_role("button", name="Show the price").click()
             page.get_by_role("button", name="Fetch it").click()
             page.get_by_text("corrupt_block (501)").wait_for()
-            look(page, f"{screen}-dark-6-corrupt")
+            look(page, f"{PHONE}-dark-6-corrupt")
             assert page.locator("#result").is_hidden()
 
 
@@ -170,4 +167,4 @@ def test_a_gateway_that_cannot_be_reached_is_said_to_be(browser: Browser) -> Non
         page.get_by_role("button", name="Show the price").click()
         page.get_by_role("alert").wait_for()
         assert "dial_failed" in page.get_by_role("alert").inner_text()
-        look(page, "desktop-light-7-unreachable")
+        look(page, f"{DESKTOP}-light-7-unreachable")

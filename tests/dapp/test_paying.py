@@ -238,3 +238,23 @@ def test_retrievals_at_the_same_time_take_turns_on_one_channel(browser: Browser,
     assert found.get("sizes") == [MIB] * 5, found
     assert len(market.wallet.shown) == 1
     assert market.promised() == sum(sale.amount for sale in market.sales()) == market.received()
+
+
+def test_a_fetch_that_pays_serves_whoever_only_knows_fetch(browser: Browser, market: Market) -> None:
+    script = """
+    ({ what, gateway }) => attempt(async () => {
+      const payments = []
+      globalThis.fetch = dapp.payingFetch({
+        wallet: ethereum, maxSpend: 50_000n, depositMax: 100_000n, onPayment: ({ charged }) => payments.push(`${charged}`)
+      })
+      const get = async (first) => {
+        const answer = await fetch(`${gateway}/ipfs/${what}`, { headers: { Range: `bytes=${first}-${first + (1 << 20) - 1}` } })
+        return [answer.status, (await answer.arrayBuffer()).byteLength]
+      }
+      return { answers: [await get(0), await get(1 << 20)], payments }
+    })"""
+    with market.serving() as url, open_module(browser, market.wallet) as page:
+        found = page.evaluate(script, {"what": market.what, "gateway": url})
+    assert found["answers"] == [[206, MIB]] * 2, found
+    assert len(market.wallet.shown) == 1
+    assert market.promised() == sum(map(int, found["payments"])) == PER_GIB.owed(2 * MIB) == market.received()

@@ -53,7 +53,7 @@ async function showPrice (signal) {
   list('terms', [
     ['Size', agreed === null || agreed.bytes === 0 ? '' : `up to ${size(agreed.bytes)}`],
     ['Rate', isFree || agreed === null ? '' : `${money(agreed.pricePerGib)} a GiB`],
-    ['Deposit', payer() === 'wallet' && !isFree ? `${money(deposit)}, of which what is not spent stays yours` : ''],
+    ['Deposit', payer() === 'wallet' && !isFree ? `${money(deposit)}, kept in a channel; what is not spent waits there` : ''],
     ['Free a day', agreed?.freeBytesPerDay ? size(agreed.freeBytesPerDay) : '']
   ])
   element('fetch').textContent = isFree ? 'Fetch it' : payer() === 'nobody' ? 'Fetch what is free' : 'Pay and fetch'

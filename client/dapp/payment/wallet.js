@@ -43,7 +43,7 @@ export class WalletPayer {
     this._depositMax = depositMax
     this._scheme = scheme
     this._priceOfAll = priceOfAll
-    /** @type {bigint | undefined} What the retrieval may still need, from the first 402 on. */
+    /** @type {bigint | null | undefined} What the retrieval may still need, from the first 402 on; null where nobody says so. */
     this._needed = undefined
   }
 
@@ -129,7 +129,7 @@ export class WalletPayer {
    * @param {Offer} offer
    */
   async _deposit (channel, offer) {
-    const wanted = channel.charged + (this._needed ?? offer.amount) - channel.balance
+    const wanted = channel.charged + (this._needed ?? this._left()) - channel.balance
     const least = max(channel.charged + offer.amount - channel.balance, offer.depositMin)
     if (least > this._depositMax) throw new RetrievalError('over_budget', `a deposit of ${least} is the least, and ${this._depositMax} the most`)
     const amount = min(max(wanted, least), this._depositMax)
@@ -196,10 +196,14 @@ export class WalletPayer {
    */
   async _checkBudget (amount) {
     if (this._needed !== undefined) return
-    const needed = max((await this._priceOfAll()) ?? 0n, amount)
-    const left = this._budgets.reduce((least, budget) => min(least, budget.left), needed)
-    if (left < needed) throw new RetrievalError('over_budget', `it may cost ${needed}, and ${left} may be spent`)
-    this._needed = needed
+    const price = await this._priceOfAll()
+    const needed = max(price ?? 0n, amount)
+    if (this._left() < needed) throw new RetrievalError('over_budget', `it may cost ${needed}, and ${this._left()} may be spent`)
+    this._needed = price === null ? null : needed
+  }
+
+  _left () {
+    return this._budgets.map(({ left }) => left).reduce(min)
   }
 
   /** @param {bigint} amount */
@@ -207,7 +211,7 @@ export class WalletPayer {
     const least = this._budgets.reduce((one, other) => (other.left < one.left ? other : one))
     least.spend(amount) // throws before any other has lost something
     for (const budget of this._budgets) if (budget !== least) budget.spend(amount)
-    this._needed = max((this._needed ?? 0n) - amount, 0n)
+    if (typeof this._needed === 'bigint') this._needed = max(this._needed - amount, 0n)
   }
 
   /** @returns {Promise<string>} */
