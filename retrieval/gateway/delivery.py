@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from enum import Enum
 from typing import Final, TypeVar
+from weakref import WeakValueDictionary
 
 from aiohttp import web
 
@@ -26,6 +27,7 @@ from retrieval.dag.protobuf import malformed
 from retrieval.dag.reader import RawPart
 from retrieval.errors import ErrorCode, RemoteProtocolError, RetrievalError
 from retrieval.store.blocks import BlockStore
+from retrieval.units import floor_div
 
 from .answers import Answer
 from .bodies import SO_FAR, Piece
@@ -203,6 +205,16 @@ class Threads:
 
     def __init__(self, n_threads: int) -> None:
         self._pool: Final = ThreadPoolExecutor(n_threads, thread_name_prefix="store")
+        self._share: Final = max(1, floor_div(n_threads, 2))
+        self._shares: Final[WeakValueDictionary[str, asyncio.Semaphore]] = WeakValueDictionary()
+
+    async def run_for(self, client: str, work: Callable[[], T], effort: Effort | None = None) -> T:
+        """As ``run``, with half of the threads at most for one client, so that whoever asks for much at once waits for himself."""
+        share = self._shares.get(client)
+        if share is None:
+            share = self._shares[client] = asyncio.Semaphore(self._share)
+        async with share:
+            return await self.run(work, effort)
 
     async def run(self, work: Callable[[], T], effort: Effort | None = None) -> T:
         """``work`` in a thread. A cancellation waits for its end, since it uses what the caller would close."""

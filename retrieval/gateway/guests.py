@@ -74,7 +74,7 @@ class Guests:
     def arrive(self, guest: Guest, address: str) -> None:
         """A connection was made, and is idle. Raises ``RemoteProtocolError(too_many_sessions)``, and then it is not counted."""
         limits = self._limits
-        prefix = None if self._is_proxy(address) else _prefix(address)
+        prefix = None if self._is_proxy(address) else prefix_of(address)
         if prefix is not None and self._by_prefix[prefix] >= limits.connections_per_prefix_max:
             raise _no_room(f"{limits.connections_per_prefix_max} connections of one address range")
         if len(self._places) >= limits.connections_max:
@@ -121,7 +121,7 @@ class Guests:
         """Raises ``RemoteProtocolError(rate_limited)`` saying when to come back."""
         if self._is_proxy(client):
             return
-        prefix, now = _prefix(client), self._clock()
+        prefix, now = prefix_of(client), self._clock()
         wait_s = self._rates.wait_s(prefix, now)
         if wait_s:
             detail = f"{self._rates.per_minute} requests a minute of one address range are answered"
@@ -132,12 +132,12 @@ class Guests:
         """A request took this much of a processor: what is more than ``REQUEST_CPU_S`` counts as further requests."""
         n_further = int(cpu_s / REQUEST_CPU_S)
         if n_further and not self._is_proxy(client):
-            self._rates.spend(_prefix(client), self._clock(), n_further)
+            self._rates.spend(prefix_of(client), self._clock(), n_further)
 
     def forgive_request(self, client: str) -> None:
         """It was paid for, and so does not count."""
         if not self._is_proxy(client):
-            self._rates.give_back(_prefix(client), self._clock())
+            self._rates.give_back(prefix_of(client), self._clock())
 
     def _is_proxy(self, address: str) -> bool:
         if not _is_address(address):
@@ -168,7 +168,8 @@ def _is_address(text: str) -> bool:
     return True
 
 
-def _prefix(address: str) -> str:
+def prefix_of(address: str) -> str:
+    """What an IP address counts under."""
     return address_prefix(address) if _is_address(address) else UNKNOWN
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
+import threading
 from collections.abc import Iterator
 
 import pytest
 from dag_builder import Builder
-from http_door import Caller, open_door
+from http_door import PATIENCE_S, Caller, open_door
 from hypothesis import given
 from hypothesis import strategies as st
 from tills import Closed, Ledger
@@ -17,7 +19,7 @@ from retrieval.dag.reader import RawPart
 from retrieval.errors import RemoteProtocolError
 from retrieval.gateway import delivery
 from retrieval.gateway.bodies import SO_FAR, Piece
-from retrieval.gateway.delivery import Outflow, Progress
+from retrieval.gateway.delivery import Outflow, Progress, Threads
 from retrieval.store.blocks import MemoryBlockStore
 from retrieval.units import KIB, MIB
 
@@ -173,6 +175,20 @@ def test_a_request_too_many_is_told_when_to_come_back() -> None:
         reply = door.get("/healthz")
         assert reply.code == (429, "rate_limited")
         assert int(reply.headers["retry-after"]) > 0
+
+
+def test_whoever_asks_for_much_at_once_waits_for_himself() -> None:
+    async def ask() -> None:
+        threads, going_on = Threads(4), threading.Event()
+        many = [asyncio.create_task(threads.run_for("a", lambda: going_on.wait(PATIENCE_S))) for _ in range(10)]
+        await asyncio.sleep(0)
+        assert await asyncio.wait_for(threads.run_for("b", lambda: "at once"), PATIENCE_S) == "at once"
+        assert not any(task.done() for task in many)
+        going_on.set()
+        assert all(await asyncio.gather(*many))
+        threads.close()
+
+    asyncio.run(ask())
 
 
 # the pieces themselves

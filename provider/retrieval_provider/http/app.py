@@ -16,6 +16,7 @@ from retrieval.gateway.answers import Answer, answer, read_part
 from retrieval.gateway.ask import PREFIX, Ask, parse_root, read_ask, read_query
 from retrieval.gateway.delivery import Delivery, Threads
 from retrieval.gateway.denylist import NOTHING_DENIED, Denylist
+from retrieval.gateway.guests import prefix_of
 from retrieval.gateway.listening import CLIENT, EFFORT, forgive, guard
 from retrieval.gateway.openapi import Handler, Route, add_routes
 from retrieval.gateway.problems import NEVER_KEPT
@@ -78,7 +79,7 @@ class Door:
         if is_head:
             headers.pop("range", None)  # which has a meaning for GET only (RFC 9110, 14.2)
         ask = read_ask(request.raw_path, headers)
-        found, content = await self._lookers.run(lambda: self._look(ask, is_head=is_head), request[EFFORT])
+        found, content = await self._lookers.run_for(prefix_of(request[CLIENT]), lambda: self._look(ask, is_head=is_head), request[EFFORT])
         if is_head or not found.is_charged:
             return _bodyless(found)
         sale = await self._till.open(_order(request, headers, ask, found))
@@ -104,7 +105,7 @@ class Door:
         """What the same request below ``/ipfs/`` would cost, with its query, ``Accept`` and ``Range``."""
         headers = _headers_of(request)
         ask = read_ask(PREFIX + request.raw_path.removeprefix(interface.QUOTE_PREFIX), headers)
-        found, _ = await self._lookers.run(lambda: self._look(ask, is_head=True), request[EFFORT])
+        found, _ = await self._lookers.run_for(prefix_of(request[CLIENT]), lambda: self._look(ask, is_head=True), request[EFFORT])
         quoted = await self._till.quote(_order(request, headers, ask, found) if found.is_charged else None)
         return web.json_response({"cid": ask.root_text, **quoted}, headers={"Cache-Control": NEVER_KEPT})
 
@@ -124,7 +125,9 @@ class Door:
         cid = parse_root(request.match_info["cid"])
         query = read_query(request.query_string, routing.QUERY_KNOWN)
         accept = _headers_of(request).get("accept", "")
-        headers, body = await self._lookers.run(lambda: self._look_for_providers(cid, query, accept), request[EFFORT])
+        headers, body = await self._lookers.run_for(
+            prefix_of(request[CLIENT]), lambda: self._look_for_providers(cid, query, accept), request[EFFORT]
+        )
         return web.Response(headers=headers, body=body)
 
     def _look_for_providers(self, cid: Cid, query: Mapping[str, str], accept: str) -> tuple[Mapping[str, str], bytes]:
