@@ -13,11 +13,12 @@ from retrieval.cid import Cid
 from retrieval.dag.measure import measured_root
 from retrieval.dag.walk import fast_forward
 from retrieval.deal import fold
-from retrieval.deal.records import DealRecord
+from retrieval.deal.records import DealRecord, HttpPurchaseRecord
 from retrieval.errors import ErrorCode, LocalProtocolError, RetrievalError
 from retrieval.ledger.state import StateView
 from retrieval.store.blocks import BlockStore, Root
 from retrieval.units import format_size
+from retrieval.wire.messages import Selection
 
 from .source import Source
 
@@ -68,14 +69,20 @@ def make_room(store: BlockStore, state: StateView, n_bytes: int, in_use: Iterabl
     if _room(store) >= n_bytes:
         return
     needed = {*_needed(store, state), *(cid for source in in_use for cid in _cids(store, source))}
-    for _, deal in fold.scan(state, DealRecord):
-        _delete(store, set(_cids(store, Source.of(deal.selection))) - needed)
+    for selection in _bought(state):
+        _delete(store, set(_cids(store, Source.of(selection))) - needed)
         if _room(store) >= n_bytes:
             return
     raise LocalProtocolError(
         ErrorCode.STORE_FULL,
         f"{format_size(n_bytes)} may come, {format_size(max(0, _room(store)))} of {format_size(store.bytes_max)} are free",
     )
+
+
+def _bought(state: StateView) -> Iterator[Selection]:
+    """What was ever paid for, over libp2p and over HTTP."""
+    yield from (deal.selection for _, deal in fold.scan(state, DealRecord))
+    yield from (purchase.selection for _, purchase in fold.scan(state, HttpPurchaseRecord))
 
 
 def _room(store: BlockStore) -> int:

@@ -23,6 +23,7 @@ from retrieval.transport.writer import Clock, JournalWriter
 from retrieval.units import KIB
 from retrieval.wire.messages import Scope
 
+from ..content import make_room
 from ..fetch import BACKOFF_FIRST_S, BACKOFF_MAX_S, TRANSIENT, Progress, Tally
 from ..source import Source
 from ..unwrap import one_error
@@ -79,6 +80,7 @@ class WebFetch:
         self.store: Final = store
         self.wanted: Final = wanted
         self.tally: Final = Tally()
+        self._wallet: Final = wallet
         self._clock: Final = clock
         self._on_progress: Final = on_progress
         self._scope = trio.CancelScope()
@@ -93,6 +95,7 @@ class WebFetch:
             clock=clock,
             open_chain=open_chain,
             on_paid=self.tell,
+            make_room=self._make_room,
             patience=self._patience,
         )
 
@@ -162,6 +165,11 @@ class WebFetch:
         tally.verified_bytes += stored.n_bytes
         self._scope.deadline = trio.current_time() + self.wanted.timeout_s
         self.tell()
+
+    async def _make_room(self, n_bytes: int) -> None:
+        """Before anything is paid. Raises ``LocalProtocolError(store_full)``."""
+        if self._wallet is not None:
+            await trio.to_thread.run_sync(make_room, self.store, self._wallet.state, n_bytes, self.wanted.source)
 
     @asynccontextmanager
     async def _patience(self) -> AsyncIterator[None]:

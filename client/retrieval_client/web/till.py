@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import binascii
 import secrets
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, replace
 from typing import Final
@@ -68,9 +68,10 @@ class Till:
         clock: Clock,
         open_chain: Callable[[str], Chain],
         on_paid: Callable[[], None],
+        make_room: Callable[[int], Awaitable[None]],
         patience: Callable[[], AbstractAsyncContextManager[None]],
     ) -> None:
-        """``patience`` surrounds what takes as long as a chain takes."""
+        """``make_room`` sees to it that so many bytes fit, or raises; ``patience`` surrounds what takes as long as a chain takes."""
         assert (wallet is None) == (writer is None)
         self.n_paid = 0
         self.n_receipts = 0
@@ -83,6 +84,7 @@ class Till:
         self._clock: Final = clock
         self._open_chain: Final = open_chain
         self._on_paid: Final = on_paid
+        self._make_room: Final = make_room
         self._patience: Final = patience
         self._rate: Rate | None = None
         """As quoted; None before it is needed, and at gateways that quote nothing."""
@@ -161,6 +163,7 @@ class Till:
         left = min(quoted.amount_max, quoted.rate.owed(max(0, quoted.bytes_max - tally.resumed_bytes)))
         if tally.spent_sum + left > self._spend_max:
             raise self._over_budget(left)
+        await self._make_room(max(0, quoted.bytes_max - tally.resumed_bytes))
 
     def _check_amount(self, ask: Ask, offer: Requirements) -> None:
         """Before anything is signed for a part. Raises ``LocalProtocolError``: ``over_budget``, ``price_too_high``."""
@@ -292,8 +295,8 @@ class Till:
         assert self._writer is not None
         rise, records = channel.correct(required, self._clock())
         await self._writer.commit(records)
-        if rise > 0:  # it had counted a payment whose answer never came
-            self._tally.spent[DealId(secrets.token_bytes(16))] = min(rise, self._unanswered - amount)
+        if rise > 0:  # it has counted a payment whose answer never came, or says so of this one, which nobody can tell
+            self._tally.spent[DealId(secrets.token_bytes(16))] = min(rise, self._unanswered)
         elif rise < 0:
             channel.give_back(-rise)
         is_shown = any(each.channel is not None and each.channel.channel_id == channel.outlay.key for each in required.accepts)
