@@ -104,7 +104,7 @@ async def fetch_over_radio(
             meet, wallet, store, writer, wanted, clock=slow, open_chain=open_chain, on_progress=on_progress, on_quote=_require_small
         )
         await fetch.run()
-        await network.farewell()
+        await network.farewell(radio_id(public_key_of(provider)))
     return fetch.tally
 
 

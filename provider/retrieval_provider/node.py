@@ -169,12 +169,12 @@ async def _running(
         if counter is not None and till is not None:
             background.start_soon(counter.transfers.resume_when_possible)
             await background.start(partial(serve_bridge, till, counter))
-        async with AsyncExitStack() as opened, open_host(key.seed, settings.serve.listen) as host:
+        async with open_host(key.seed, settings.serve.listen) as host:
             host.serve(_session_handler(service, SessionLimits(settings.serve), sessions))
             name = format_peer_id(key.peer_id)
             log.info("%s serves on %s", name, ", ".join(host.addresses))
-            desk = await _open_desk(service, ledger, settings, opened)
-            async with open_workers(home, settings, peer_id=name, libp2p=host.addresses, till=till, tally=service.tally) as door:
+            door_opened = open_workers(home, settings, peer_id=name, libp2p=host.addresses, till=till, tally=service.tally)
+            async with _desk_of(service, ledger, settings) as desk, door_opened as door:
                 checks = Checks(
                     home,
                     settings,
@@ -230,14 +230,17 @@ def _session_handler(service: Service, limits: SessionLimits, sessions: set[Sess
     return serve_stream
 
 
-async def _open_desk(service: Service, ledger: Ledger, settings: ProviderSettings, opened: AsyncExitStack) -> Desk | None:
+@asynccontextmanager
+async def _desk_of(service: Service, ledger: Ledger, settings: ProviderSettings) -> AsyncIterator[Desk | None]:
     """The radio, where a port is named."""
     if not settings.radio.port:
-        return None
+        yield None
+        return
     from .radio.desk import open_desk
 
     operator = None if ledger.receiver is None else ledger.receiver.address
-    return await opened.enter_async_context(open_desk(service, ledger.books.key, settings.radio, operator))
+    async with open_desk(service, ledger.books.key, settings.radio, operator) as desk:
+        yield desk
 
 
 async def _drain(sessions: set[SessionServer]) -> None:

@@ -141,6 +141,10 @@ class RelayAccount:
         self._hash_of[packet.packet_id] = packet.hash
         return packet, Step(records=(record(packet.hash, row),))
 
+    def is_proven(self, destination: RadioId) -> bool:
+        """Whether everything that was sent there has its delivery receipt."""
+        return all(row.delivery for row in self._packets.values() if row.destination == destination)
+
     def heard(self, relay: RadioId) -> None:
         """Know a relay by its full id, so that trails it is on can be checked."""
         names = self._names.setdefault(relay[:TAG_SIZE], [])

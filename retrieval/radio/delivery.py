@@ -47,10 +47,11 @@ class Arrivals:
         group.arrived.append((Delivered(packet_id=packet.packet_id, token=packet.token), packet.hash))
         group.last_at = now
 
-    def hurry(self) -> None:
-        """Have everything receipted at once: we are going."""
-        for group in self._groups.values():
-            group.last_at = 0.0
+    def hurry(self, origin: RadioId | None = None) -> None:
+        """Have everything receipted at once, or what came from one origin: we are going, or it is."""
+        for (sender, _), group in self._groups.items():
+            if origin in (None, sender):
+                group.last_at = 0.0
 
     def next_deadline(self) -> float | None:
         return min((group.last_at + RECEIPT_AFTER_S for group in self._groups.values()), default=None)

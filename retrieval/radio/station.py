@@ -325,6 +325,7 @@ class Station:
             return [RelayReceiptHeard(signed=packet.payload)]
         node = self._node(packet.origin)
         self._records += self.account.deliver(packet.payload, node.peer).records
+        self._arrivals.hurry(packet.origin)  # it pauses, or leaves: what we owe it a receipt for is better signed now
         return []
 
     def _take_session(self, packet: Packet, now: float) -> list[StationEvent]:

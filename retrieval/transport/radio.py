@@ -47,7 +47,9 @@ TICK_S: Final = 0.25
 QUEUED_BYTES_MAX: Final = 16 * KIB
 """What a session may have waiting for the air before who writes waits too."""
 FAREWELL_S: Final = 60.0
-"""How long the last words may take when we go."""
+"""How long our last words may take when we go."""
+RECEIPTS_S: Final = 15.0
+"""How long receipts for our packets may then take; relays whose packets have none are not paid for them."""
 
 
 class Link(Protocol):
@@ -168,11 +170,15 @@ class RadioNetwork:
         """Return when something has changed."""
         await self._moved.wait()
 
-    async def farewell(self) -> None:
-        """Return when the streams that were closed have said what they had to, and relays their receipts; or after ``FAREWELL_S``."""
+    async def farewell(self, other: RadioId) -> None:
+        """Return when the streams that were closed have said what they had to, relays have our receipts, and the other station has sent
+        those for what we sent it; or after ``FAREWELL_S`` and ``RECEIPTS_S``."""
         self.station.farewell()
         with trio.move_on_after(FAREWELL_S):
             while any(stream.is_closed for stream in self._streams.values()) or not self.station.is_quiet or not self._link.has_room:
+                await self.moved()
+        with trio.move_on_after(RECEIPTS_S):
+            while not self.station.account.is_proven(other):
                 await self.moved()
 
     async def run(self) -> None:

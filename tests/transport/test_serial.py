@@ -2,65 +2,21 @@
 
 from __future__ import annotations
 
-import os
-import pty
 from pathlib import Path
 
 import pytest
 import trio
+from pty_board import PtyBoard
 
 from retrieval.errors import ErrorCode, LocalProtocolError
 from retrieval.radio.airtime import Modulation
-from retrieval.radio.kiss import Command, KissDecoder, encode_kiss
+from retrieval.radio.kiss import Command, encode_kiss
 from retrieval.radio.modem import FrameHeard, ModemSettings, Online
 from retrieval.radio.packet import RadioId
 from retrieval.transport.serial import SerialRadio, open_serial
 
 SETTINGS = ModemSettings(frequency_hz=869_525_000, power_dbm=14, modulation=Modulation(), station=RadioId(b"station!"))
-ANSWERS = {Command.DETECT: b"\x46", 0xA0: b""}
 DUE_S = 20.0
-
-
-class PtyBoard:
-    """The other end of a pty, reached by a link that outlives it."""
-
-    def __init__(self, link: Path) -> None:
-        self.link = link
-        self.sent: list[bytes] = []
-        self.plug_in()
-
-    def plug_in(self) -> None:
-        self._board, ours = pty.openpty()
-        self._ours = ours
-        self.link.unlink(missing_ok=True)
-        self.link.symlink_to(os.ttyname(ours))
-        os.set_blocking(self._board, False)
-
-    def pull_out(self) -> None:
-        """As a board that is unplugged."""
-        self.link.unlink()
-        os.close(self._ours)
-        trio.lowlevel.notify_closing(self._board)
-        os.close(self._board)
-
-    def say(self, line: bytes) -> None:
-        os.write(self._board, line)
-
-    async def run(self) -> None:
-        """Answer what is asked, until the board is pulled out."""
-        decoder, board = KissDecoder(), self._board
-        while True:
-            try:
-                await trio.lowlevel.wait_readable(board)
-                data = os.read(board, 4096)
-            except (OSError, trio.ClosedResourceError):
-                return
-            for frame in decoder.feed(data):
-                if frame.command == Command.DATA:
-                    self.sent.append(frame.data)
-                    self.say(encode_kiss(Command.READY, b"\x01"))
-                else:
-                    self.say(encode_kiss(frame.command, ANSWERS.get(frame.command, frame.data)))
 
 
 async def heard(radio: SerialRadio) -> list[bytes]:
