@@ -70,6 +70,8 @@ class Node:
 
     def feed(self, sent: bytes) -> None:
         """Bytes from the host; what they set in motion runs in this microsecond."""
+        if not (self._is_running or self._is_closed):
+            self._run()  # a machine's clock stands still between steps, and what comes from a host comes now
         self._machine.feed(sent)
         self._give_output()
         self._call()
