@@ -125,7 +125,8 @@ class Door:
         cid = parse_root(request.match_info["cid"])
         query = read_query(request.query_string, routing.QUERY_KNOWN)
         accept = _headers_of(request).get("accept", "")
-        headers, body = await self._lookers.run_for(
+        prefix = prefix_of(request[CLIENT])
+        headers, body = await self._lookers.run_for(prefix, lambda: self._look_for_providers(cid, query, accept), request[EFFORT])
             prefix_of(request[CLIENT]), lambda: self._look_for_providers(cid, query, accept), request[EFFORT]
         )
         return web.Response(headers=headers, body=body)
