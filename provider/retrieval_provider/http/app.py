@@ -127,8 +127,6 @@ class Door:
         accept = _headers_of(request).get("accept", "")
         prefix = prefix_of(request[CLIENT])
         headers, body = await self._lookers.run_for(prefix, lambda: self._look_for_providers(cid, query, accept), request[EFFORT])
-            prefix_of(request[CLIENT]), lambda: self._look_for_providers(cid, query, accept), request[EFFORT]
-        )
         return web.Response(headers=headers, body=body)
 
     def _look_for_providers(self, cid: Cid, query: Mapping[str, str], accept: str) -> tuple[Mapping[str, str], bytes]:
