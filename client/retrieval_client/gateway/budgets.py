@@ -24,6 +24,8 @@ from .tokens import Token
 
 DAY_S: Final = 86_400
 HOLD_ID_SIZE: Final = 16
+NOT_BY_DEALS: Final = bytes(32)
+"""In place of a selection's digest: what is held is not for deals, by which it could be found out later."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,9 +64,14 @@ class Budgets:
         self._used: Final[dict[bytes, int]] = {}
 
     async def find_out(self) -> None:
-        """Settle what a process that died held, as its deals came to. None of them can cost more unless somebody takes it up."""
+        """Settle what a process that died held, as its deals came to: none of them can cost more unless somebody takes it up.
+
+        What a gateway charged for payments that it did not live to answer, nobody can find out here: there all that was held counts.
+        """
         for subject, hold in list(fold.scan(self._state, HoldRecord)):
-            spent = max(0, _cost(self._state, _deals_since(self._state, hold)) - hold.before)
+            spent = hold.held
+            if hold.selection_digest != NOT_BY_DEALS:
+                spent = max(0, _cost(self._state, _deals_since(self._state, hold)) - hold.before)
             await self._writer.commit([record(subject, _ended(hold, spent))])
 
     def left(self, token: Token, origin: str) -> Left:
@@ -132,8 +139,11 @@ class Hold:
         """What open deals for the same selection had cost before."""
         return self._now.before
 
-    async def raise_to(self, amount: int) -> None:
-        """Hold this much in all. Raises ``LocalProtocolError(over_budget)``, naming the budget, with nothing changed."""
+    async def raise_to(self, amount: int, *, by_deals: bool) -> None:
+        """Hold this much in all. Raises ``LocalProtocolError(over_budget)``, naming the budget, with nothing changed.
+
+        ``by_deals`` says whether what it comes to can be read from deals in the journal.
+        """
         more = amount - self._now.held
         if more <= 0:
             return
@@ -147,7 +157,8 @@ class Hold:
             if limit is not None and more > limit:
                 asked, may = (format_amount(max(0, each), decimals=USD_DECIMALS) for each in (amount, limit))
                 raise LocalProtocolError(ErrorCode.OVER_BUDGET, f"it may cost {asked}, and {may} may be spent {name}; nothing was signed")
-        await self._become(replace(self._now, held=amount))
+        digest = self._now.selection_digest if by_deals else NOT_BY_DEALS
+        await self._become(replace(self._now, held=amount, selection_digest=digest))
 
     async def settle(self, spent: int) -> None:
         """The end: this much was spent."""

@@ -89,6 +89,8 @@ class Errand:
     is_over: bool = False
     """Whether nothing more is fetched; what it has cost may still be written down."""
     hold: Hold | None = None
+    unanswered: int = 0
+    """Signed for gateways' answers that never came: they may have been charged."""
     tallies: list[Tally] = field(default_factory=list)
 
     @property
@@ -97,8 +99,8 @@ class Errand:
 
     @property
     def spent(self) -> int:
-        """In this and in earlier sessions of its deals."""
-        return sum(tally.spent_sum for tally in self.tallies)
+        """In this and in earlier sessions of its deals, and perhaps for what never came."""
+        return sum(tally.spent_sum for tally in self.tallies) + self.unanswered
 
 
 class Errands:
@@ -182,7 +184,7 @@ class Errands:
         finally:
             errand.is_over = True
             errand.arrivals.end(failure)
-            spent = self._cost(errand)
+            spent = self._cost(errand) + errand.unanswered
             if errand.hold is not None:
                 with trio.CancelScope(shield=True):
                     await errand.hold.settle(max(0, spent - errand.hold.before))
@@ -262,7 +264,7 @@ class Errands:
             left = self._budgets.left(errand.permit.token, errand.permit.origin)
             spend_max = max(0, min(left.least, errand.permit.spend_max - errand.spent))
         if spend_max:
-            await self._hold(errand, errand.spent + spend_max)
+            await self._hold(errand, errand.spent + spend_max, by_deals=False)
         wanted = WebWanted(source=errand.source, provider=provider, spend_max=spend_max, timeout_s=timeout_s)
         fetch = WebFetch(
             self._wallet if spend_max else None,
@@ -274,7 +276,10 @@ class Errands:
             on_progress=lambda progress: self._moved(errand, progress),
         )
         errand.tallies.append(fetch.tally)
-        await fetch.run()
+        try:
+            await fetch.run()
+        finally:
+            errand.unanswered += fetch.unanswered
 
     async def _allow(self, errand: Errand, price: Price) -> None:
         """Raises ``PriceAsked``, and ``LocalProtocolError(over_budget)``, for what the request may not spend."""
@@ -285,14 +290,14 @@ class Errands:
         if errand.spent + price.amount_max > errand.permit.spend_max:
             asked, limit = (format_amount(each, decimals=price.decimals) for each in (price.amount_max, errand.permit.spend_max))
             raise LocalProtocolError(ErrorCode.OVER_BUDGET, f"it may cost {asked}, and {limit} is the request's limit; nothing was signed")
-        await self._hold(errand, errand.spent + price.amount_max)
+        await self._hold(errand, errand.spent + price.amount_max, by_deals=True)
 
-    async def _hold(self, errand: Errand, amount: int) -> None:
+    async def _hold(self, errand: Errand, amount: int, *, by_deals: bool) -> None:
         token = errand.permit.token
         assert token is not None
         if errand.hold is None:
             errand.hold = self._budgets.open(token, errand.permit.origin, errand.source.selection)
-        await errand.hold.raise_to(amount)
+        await errand.hold.raise_to(amount, by_deals=by_deals)
 
     def _moved(self, errand: Errand, progress: Progress) -> None:
         errand.arrivals.came()

@@ -28,14 +28,18 @@ const show = async () => {
   try {
     const [budget, deals] = await Promise.all([ask("/v1/budget"), ask("/v1/deals?limit=20")]);
     $("left").replaceChildren();
-    for (const [name, value] of [["the next request", budget.may_spend], ["today, by all tokens", budget.left.today],
-        ["by this token", budget.left.token], ["spent today", budget.spent_today]]) {
+    for (const [name, value] of [["The next request may cost", budget.may_spend], ["Left of today, for all tokens", budget.left.today],
+        ["Left of this token", budget.left.token], ["Spent today, by all tokens", budget.spent_today]]) {
       const row = $("left").insertRow(); cell(row, name); cell(row, usd(value), "n");
     }
     $("deals").replaceChildren();
     for (const deal of deals.deals) {
       const row = $("deals").insertRow();
-      cell(row, deal.time); cell(row, deal.root + (deal.path ? "/" + deal.path : ""), "cid");
+      cell(row, new Date(deal.time).toLocaleString([], { dateStyle: "short", timeStyle: "short" }));
+      const link = document.createElement("a"), path = deal.path ? "/" + deal.path : "";
+      link.textContent = deal.root.slice(0, 8) + "…" + deal.root.slice(-6) + path; link.title = deal.root + path;
+      link.href = "/ipfs/" + deal.root + path.split("/").map(encodeURIComponent).join("/");
+      cell(row, "", "cid"); row.lastChild.append(link);
       cell(row, size(deal.bytes), "n"); cell(row, usd(deal.paid), "n"); cell(row, deal.outcome);
     }
     $("none").hidden = deals.deals.length > 0;
@@ -78,7 +82,7 @@ anybody at this machine may have. What has a price is bought with a token, withi
 <div id="books" hidden><div class="wide"><table><tbody id="left"></tbody></table></div>
 <h2>Recent deals</h2><p id="none">Nothing was bought yet.</p>
 <div class="wide"><table>
-<thead><tr><th>when</th><th>what</th><th class="n">size</th><th class="n">paid</th><th>how it stands</th></tr></thead>
+<thead><tr><th>when</th><th>what</th><th class="n">size</th><th class="n">paid</th><th>outcome</th></tr></thead>
 <tbody id="deals"></tbody></table></div></div>
 <p><a href="/openapi.json">The interface, for programs</a></p>
 <script>{_SCRIPT}</script></body></html>

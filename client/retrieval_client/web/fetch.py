@@ -104,6 +104,11 @@ class WebFetch:
         """Whether something was paid, and every payment was answered with the provider's receipt for it."""
         return self._till.n_paid > 0 and self._till.n_receipts == self._till.n_paid
 
+    @property
+    def unanswered(self) -> int:
+        """Signed for answers that never came: the gateway may have charged it, and says so when it is asked the next time."""
+        return self._till.unanswered
+
     async def run(self) -> None:
         """Return when the whole selection is in the store, verified and paid for.
 

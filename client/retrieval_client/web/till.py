@@ -90,9 +90,13 @@ class Till:
         """As quoted; None before it is needed, and at gateways that quote nothing."""
         self._is_quoted = False
         self._unanswered = 0
-        """What left and may be charged or not."""
         self._last: tuple[WebChannel, Requirements] | None = None
         """What was last accepted for a whole part of a file: the next one costs as much."""
+
+    @property
+    def unanswered(self) -> int:
+        """What left and may be charged or not."""
+        return self._unanswered
 
     async def open(self, connection: Connection, ask: Ask) -> Order:
         """The head of an answer with what is asked for, paid where it must be. Raises ``RetrievalError``."""
