@@ -269,7 +269,7 @@ def listening_on(text: str) -> Iterator[socket.socket]:
     """A listening socket. Raises ``LocalProtocolError(usage)``."""
     form = _LISTEN.fullmatch(text)
     if form is None:
-        raise LocalProtocolError(ErrorCode.USAGE, f"the gateway cannot listen on {text}: write it like /ip4/127.0.0.1/tcp/4802")
+        raise LocalProtocolError(ErrorCode.USAGE, f"cannot listen on {text}: write it like /ip4/127.0.0.1/tcp/4802")
     family = socket.AF_INET if form[1] == "ip4" else socket.AF_INET6
     with socket.socket(family, socket.SOCK_STREAM) as listening:
         try:
@@ -279,7 +279,7 @@ def listening_on(text: str) -> Iterator[socket.socket]:
             listening.bind((form[2], int(form[3])))
             listening.listen(BACKLOG)
         except (OSError, OverflowError) as error:
-            raise LocalProtocolError(ErrorCode.USAGE, f"the gateway cannot listen on {text}: {error}") from error
+            raise LocalProtocolError(ErrorCode.USAGE, f"cannot listen on {text}: {error}") from error
         listening.setblocking(False)
         yield listening
 

@@ -16,8 +16,9 @@ from typing import Any, Final, TypeVar
 from aiohttp import web
 
 from retrieval.errors import ErrorCode, LocalProtocolError, RemoteProtocolError, RetrievalError
+from retrieval.gateway.delivery import Threads
 from retrieval.gateway.listening import problem_response
-from retrieval.gateway.openapi import Handler, Interface, Route, add_routes
+from retrieval.gateway.openapi import Handler, Route, add_routes
 from retrieval.gateway.problems import NEVER_KEPT
 from retrieval.home import Home
 from retrieval.transport.control import Json
@@ -37,6 +38,8 @@ T = TypeVar("T")
 BODY_MAX: Final = 4096
 """Bytes of a form with a token in it."""
 REQUESTS_MAX: Final = 64
+THREADS_MAX: Final = 2
+"""Threads that read the disk; one answer of the reports is made at a time."""
 RETRY_AFTER_S: Final = 1
 LIMIT: Final = 100
 _NEEDS_NONE: Final = (
@@ -78,8 +81,10 @@ class OperatorPage:
         self._reports: Final = reports
         self._feed: Final = feed
         self._n_requests = 0
+        self._threads: Final = Threads(THREADS_MAX)
+        self._reading: asyncio.Task[None] | None = None
 
-    def app(self, described: Interface = interface.INTERFACE) -> web.Application:
+    def app(self) -> web.Application:
         """The application, for ``listening.serving`` with ``COMMON``."""
         app = web.Application(middlewares=[self._answer_all], client_max_size=BODY_MAX)
         routes: list[Route] = [
@@ -101,8 +106,21 @@ class OperatorPage:
             (interface.READINESS, self._readyz),
             (interface.METRICS, self._metrics),
         ]
-        add_routes(app, described, routes)
+        add_routes(app, interface.INTERFACE, routes)
+        app.on_startup.append(self._read_ahead)
+        app.on_cleanup.append(self._close)
         return app
+
+    async def _read_ahead(self, app: web.Application) -> None:
+        """Begin to read the journal before anybody asks."""
+        self._reading = asyncio.create_task(self._threads.run(self._reports.catch_up))
+
+    async def _close(self, app: web.Application) -> None:
+        self._reports.stop()
+        if self._reading is not None:
+            await asyncio.wait([self._reading])
+        self._threads.close()
+        self._feed.close()
 
     # the page
 
@@ -126,20 +144,20 @@ class OperatorPage:
         match name:
             case "overview":
                 live = await self._live_or_none()
-                figures = await asyncio.to_thread(reports.figures) if live is None else live
-                hours = await asyncio.to_thread(reports.over_time, "hour", time.time())
-                claimed_at = await asyncio.to_thread(reports.last_claim_s)
+                figures = await self._threads.run(reports.figures) if live is None else live
+                hours = await self._threads.run(lambda: reports.over_time("hour", time.time()))
+                claimed_at = await self._threads.run(reports.last_claim_s)
                 today = {key: sum(int(str(row[key])) for row in hours[-24:]) for key in ("amount", "bytes", "deals")}
                 return page.overview(figures, live, today, await self._feed.health(), claimed_at, time.time())
             case "over_time":
                 by = "day" if query.get("by") == "day" else "hour"
-                return page.over_time(await asyncio.to_thread(reports.over_time, by, time.time()), by)
+                return page.over_time(await self._threads.run(lambda: reports.over_time(by, time.time())), by)
             case "transfers":
                 return page.transfers(await self._live_or_none())
             case "payers":
-                return page.payers(*await asyncio.to_thread(lambda: reports.earned("payer", offset=0, limit=page.ROWS)))
+                return page.payers(*await self._threads.run(lambda: reports.earned("payer", offset=0, limit=page.ROWS)))
             case "prices":
-                return page.prices(await asyncio.to_thread(reports.prices))
+                return page.prices(await self._threads.run(reports.prices))
             case "health":
                 return page.health(await self._feed.health())
             case "errors":
@@ -151,7 +169,7 @@ class OperatorPage:
                     "channels": (reports.channels, page.channels),
                     "deals": (reports.deals, page.deals),
                 }[name]
-                rows, n_rows = await asyncio.to_thread(lambda: source(offset=offset, limit=page.ROWS))
+                rows, n_rows = await self._threads.run(lambda: source(offset=offset, limit=page.ROWS))
                 return show(rows, n_rows, offset)
 
     async def _asset(self, request: web.Request) -> web.StreamResponse:
@@ -194,7 +212,7 @@ class OperatorPage:
             offset = _number(request.query, "offset", 0, interface.OFFSET_MAX)
             limit = _number(request.query, "limit", LIMIT, interface.LIMIT_MAX)
             found = source(request)
-            rows, n_rows = await asyncio.to_thread(lambda: found(offset=offset, limit=limit))
+            rows, n_rows = await self._threads.run(lambda: found(offset=offset, limit=limit))
             return web.json_response({"rows": rows, "n_rows": n_rows})
 
         return answer
@@ -210,7 +228,7 @@ class OperatorPage:
         return rows[offset : offset + limit], len(rows)
 
     async def _figures(self, request: web.Request) -> web.StreamResponse:
-        return web.json_response(await asyncio.to_thread(self._reports.figures))
+        return web.json_response(await self._threads.run(self._reports.figures))
 
     async def _live(self, request: web.Request) -> web.StreamResponse:
         return web.json_response(await self._feed.live())

@@ -12,12 +12,14 @@ from collections.abc import Callable
 from typing import Final
 
 from retrieval.errors import LocalProtocolError
+from retrieval.gateway.delivery import Threads
 from retrieval.home import Home
 from retrieval.transport.control import Json, call_control
 
 ASK_S: Final = 4.0
 """The node's own checks have two seconds."""
 KEPT_S: Final = 0.9
+VERBS: Final = ("live", "health", "counts")
 RATE_SAMPLES: Final = 6
 """Answers over which a rate is told, some seconds of them: clients pay, and are served, in bursts."""
 
@@ -28,6 +30,8 @@ class Feed:
     def __init__(self, home: Home, clock: Callable[[], float] = time.monotonic) -> None:
         self._path: Final = home.control_path
         self._clock: Final = clock
+        self._threads: Final = Threads(len(VERBS))
+        """Of its own: whether all is well is told also while a long journal is being read."""
         self._turns: Final[dict[str, asyncio.Lock]] = {}
         self._heard: Final[dict[str, tuple[float, Json]]] = {}
         self._samples: dict[str, deque[tuple[float, int]]] = {}
@@ -48,12 +52,15 @@ class Feed:
         """All sums and gauges. Raises ``LocalProtocolError(control_unavailable)``."""
         return await self._ask("counts")
 
+    def close(self) -> None:
+        self._threads.close()
+
     async def _ask(self, verb: str) -> Json:
         async with self._turns.setdefault(verb, asyncio.Lock()):
             asked_at, heard = self._heard.get(verb, (0.0, None))
             now = self._clock()
             if heard is None or now - asked_at >= KEPT_S:
-                heard = await asyncio.to_thread(call_control, self._path, verb, {}, ASK_S)
+                heard = await self._threads.run(lambda: call_control(self._path, verb, {}, ASK_S))
                 if verb == "live":
                     self._rate(heard["transfers"], self._clock())
                 self._heard[verb] = (now, heard)

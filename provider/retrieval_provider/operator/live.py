@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import platform
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from importlib.metadata import version
 from itertools import islice
 from typing import TYPE_CHECKING, Final
@@ -29,14 +29,18 @@ if TYPE_CHECKING:
 
 TRANSFERS_MAX: Final = 100
 """Transfers that an answer names, of each kind; beyond that they are counted."""
+COST_SHARE: Final = 50
+"""Telling takes at most one part in so many of a node's time."""
 DISTRIBUTION: Final = "retrieval-market-node"
 
 
 def verbs_of(node: Node) -> Mapping[str, Verb]:
     """What a node answers about itself."""
 
+    told, counted = Frugal(lambda: _live(node)), Frugal(lambda: _counts(node))
+
     async def live(args: Json) -> Json:
-        return _live(node)
+        return told.now()
 
     async def health(args: Json) -> Json:
         return to_json(await node.health.look())
@@ -46,10 +50,33 @@ def verbs_of(node: Node) -> Mapping[str, Verb]:
         tally = node.service.tally
         for name, each in found.items():
             tally.set(metrics.READY, float(each.state is not State.FAILING), name)
-        _set_gauges(node, tally)
-        return tally.to_json()
+        return counted.now()
 
     return {"live": live, "health": health, "counts": counts}
+
+
+class Frugal:
+    """An answer that is made anew as often as it may cost: a walk of large books must not hold up who is being served."""
+
+    def __init__(self, make: Callable[[], Json], clock: Callable[[], float] = time.perf_counter) -> None:
+        self._make: Final = make
+        self._clock: Final = clock
+        self._made: Json | None = None
+        self._good_until = 0.0
+
+    def now(self) -> Json:
+        """The answer, made now unless the last one was dear."""
+        begun = self._clock()
+        if self._made is None or begun >= self._good_until:
+            self._made = self._make()
+            ended = self._clock()
+            self._good_until = ended + (ended - begun) * (COST_SHARE - 1)
+        return self._made
+
+
+def _counts(node: Node) -> Json:
+    _set_gauges(node, node.service.tally)
+    return node.service.tally.to_json()
 
 
 def _live(node: Node) -> Json:

@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from itertools import islice
 from pathlib import Path
 from typing import Final
 
@@ -19,6 +20,7 @@ from retrieval.deal import fold
 from retrieval.deal.books import ProviderBooks
 from retrieval.deal.records import ChannelRecord, PriceRecord
 from retrieval.deal.tab import Tab
+from retrieval.errors import ErrorCode, LocalProtocolError
 from retrieval.identity import EvmAddress, PeerId, PeerKey, format_address, format_peer_id
 from retrieval.ledger.journal import Journal
 from retrieval.ledger.state import StateStorage
@@ -36,6 +38,8 @@ from ..settlement import Account, claimable
 
 DEALS_KEPT: Final = 20_000
 """Deals that can be looked at one by one; `earnings` shows them all."""
+READ_AT_ONCE: Final = 4_096
+"""Payouts."""
 SPAN: Final = {"hour": 48, "day": 30}
 """Bars of a plot."""
 _UNIT_MS: Final = {"hour": HOUR_MS, "day": DAY_MS}
@@ -53,8 +57,20 @@ class Reports:
         self._prices: Final = PriceList(state, pricing)
         self._statement: Final = Statement(self._journal, deals_kept=DEALS_KEPT)
         self._turn: Final = threading.Lock()
+        self._stopped = False
         self._books: ProviderBooks | None = None
         self._books_of = -1
+
+    def catch_up(self) -> None:
+        """Read what the journal has; others are let in between, and read on themselves."""
+        is_behind = True
+        while is_behind and not self._stopped:
+            with self._turn:
+                is_behind = len(list(islice(self._statement.read(), READ_AT_ONCE))) == READ_AT_ONCE
+
+    def stop(self) -> None:
+        """Read no further: whoever waits for a long journal gets an error."""
+        self._stopped = True
 
     def figures(self) -> Json:
         """The sums of `status`, as far as the disk tells them."""
@@ -79,7 +95,7 @@ class Reports:
         """The rows of `earnings`, the newest first, and how many there are."""
         with self._turn:
             deals = self._read().deals
-            newest = heapq.nlargest(offset + limit, deals.values(), key=lambda deal: deal.last.time_ms)
+            newest = heapq.nlargest(offset + limit, reversed(deals.values()), key=lambda deal: deal.last.time_ms)
             return [deal_row(deal) for deal in newest[offset:]], len(deals)
 
     def last_claim_s(self) -> float | None:
@@ -119,7 +135,8 @@ class Reports:
 
     def _read(self) -> Statement:
         for _ in self._statement.read():
-            pass
+            if self._stopped:
+                raise LocalProtocolError(ErrorCode.SHUTTING_DOWN)
         return self._statement
 
     def _read_books(self) -> ProviderBooks:

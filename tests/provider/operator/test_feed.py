@@ -11,6 +11,7 @@ from pathlib import Path
 
 import trio
 from retrieval_provider.operator.feed import KEPT_S, Feed
+from retrieval_provider.operator.live import COST_SHARE, Frugal
 
 from retrieval.home import Home
 from retrieval.transport.control import Json, serve_control
@@ -73,3 +74,19 @@ def test_a_node_that_is_gone_is_not_ready(tmp_path: Path) -> None:
     found = asyncio.run(Feed(Home(tmp_path, "retrieval-provider")).health())
     assert found["ready"] is False
     assert "no process serves this home" in found["checks"]["node"]["says"]
+
+
+def test_a_dear_answer_is_given_again_until_it_has_cost_its_share() -> None:
+    now, made = 0.0, 0
+
+    def make() -> Json:
+        nonlocal now, made
+        now, made = now + 0.1, made + 1
+        return {"n": made}
+
+    told = Frugal(make, clock=lambda: now)
+    assert told.now() == {"n": 1}
+    now = 0.1 * COST_SHARE - 0.01
+    assert told.now() == {"n": 1}
+    now = 0.1 * COST_SHARE + 0.01
+    assert told.now() == {"n": 2}
