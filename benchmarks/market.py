@@ -60,11 +60,12 @@ class Market:
 
     def __init__(self, folder: Path, rpc: str, open_until_end: ExitStack) -> None:
         self._folder: Final = folder
-        self._rpc: Final = rpc
+        self.rpc: Final = rpc
         """Empty where nothing is sold."""
         self._open: Final = open_until_end
         self._home: Final = Home(folder / "provider", "retrieval-provider")
         self._n_clients = 0
+        self._n_twins = 0
         create_home(self._home, rpc=rpc)
 
     def add(self, size_bytes: int, *, seed: int) -> str:
@@ -78,20 +79,28 @@ class Market:
 
     def serve(self) -> Provider:
         """Start the provider, which is paid where there is a chain."""
-        return self._serve(self._home, {} if self._rpc else FREE)
+        return self._serve(self._home, {} if self.rpc else FREE)
 
     def serve_http(self, *, workers: int = 1) -> Provider:
-        """Start one that has a gateway, of so many processes. It is paid where there is a chain, from the first byte on."""
-        gateway = {"http.listen": "/ip4/127.0.0.1/tcp/0", "http.workers": workers, "x402.free_per_day": "0 B"}
-        return self._serve(self._home, gateway if self._rpc else {**FREE, **gateway})
+        """Start one that has a gateway, of so many processes. It is paid where there is a chain, from the first byte on.
+
+        Each has a home of its own; all read the same blocks.
+        """
+        gateway = {"http.listen": "/ip4/127.0.0.1/tcp/0", "http.workers": workers, "http.requests_max": 10_000, "x402.free_per_day": "0 B"}
+        return self._serve(self._twin(self.rpc), gateway if self.rpc else {**FREE, **gateway})
 
     def serve_free(self) -> Provider:
         """Start one that takes no money beside one that does. It has a home of its own; both read the same blocks."""
-        home = Home(self._folder / "free-provider", "retrieval-provider")
-        create_home(home, rpc="")
+        return self._serve(self._twin(""), FREE)
+
+    def _twin(self, rpc: str) -> Home:
+        """A home of a provider that has the same blocks."""
+        self._n_twins += 1
+        home = Home(self._folder / f"provider-{self._n_twins}", "retrieval-provider")
+        create_home(home, rpc=rpc)
         shutil.rmtree(home.blocks_path)
         home.blocks_path.symlink_to(self._home.blocks_path)
-        return self._serve(home, FREE)
+        return home
 
     def _serve(self, home: Home, settings: Mapping[str, object]) -> Provider:
         warm_up(self._home.blocks_path)
@@ -100,7 +109,7 @@ class Market:
 
     def new_client(self, provider: Provider, *, free: bool = False) -> Home:
         """A client's home; one that pays has a channel with the provider, which has seen it."""
-        home = self._new_home("" if free else self._rpc)
+        home = self._new_home("" if free else self.rpc)
         if not free:
             from retrieval.payment.evm import EvmChain
 
@@ -110,8 +119,8 @@ class Market:
 
     def new_web_client(self, provider: Provider) -> Home:
         """A client's home; where it must pay, it has a channel with the receiver of the provider's gateway."""
-        home = self._new_home(self._rpc)
-        if self._rpc:
+        home = self._new_home(self.rpc)
+        if self.rpc:
             from retrieval.payment.evm import EvmChain
 
             settings, _ = load(ClientSettings, home.config_path, {}, {})

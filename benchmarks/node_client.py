@@ -46,7 +46,7 @@ async def fetch(home: Home, root: str, address: str, out: str | None) -> Json:
     got = await retrieve(home, order, on_progress=watch)
     ended = time.perf_counter() - began
     assert got.verified
-    assert got.receipt_verified
+    assert got.receipt_verified or not got.paid  # a gateway gives none for what is free
     # A file of more than one block begins with a node that names the others: content comes with the first byte behind it.
     first_s, first_bytes = arrived[0] if len(arrived) == 1 or arrived[0][1] > NODE_BYTES_MAX else arrived[1]
     return {
