@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -97,3 +99,19 @@ def test_sums_go_over_the_labels_that_are_left_open() -> None:
     assert (tally.sum_of(metrics.BYTES, "out", "http"), tally.sum_of(metrics.BYTES, None, None, "yes")) == (6, 12)
     tally.observe(metrics.TTFB_SECONDS, 1.0, "http")
     assert all(isinstance(found, Histogram) for _, found in tally.of(metrics.TTFB_SECONDS))
+
+
+def test_alert_rules_speak_of_metrics_and_labels_that_there_are() -> None:
+    rules = (Path(__file__).resolve().parents[3] / "provider" / "alerts.yml").read_text()
+    expressions = [line.partition("expr: ")[2] for line in rules.splitlines() if "expr: " in line]
+    assert len(expressions) == rules.count("- alert: ") > 0
+    named = {
+        (re.sub(r"_(bucket|count|sum)$", "", name), label)
+        for expression in expressions
+        for name, label in re.findall(r"\b(rm_[a-z_]+)(?:\{([a-z]+)[=!~])?", expression)
+    }
+    assert all(name in metrics.BY_NAME and (not label or label in metrics.BY_NAME[name].labels) for name, label in named)
+    asked = {
+        label for labels in re.findall(r"by \(([a-z, ]+)\)|labels\.([a-z]+)", rules) for label in ", ".join(labels).split(", ") if label
+    }
+    assert asked - {"le"} <= {label for each in ALL for label in each.labels}
