@@ -32,6 +32,7 @@ async function keep(name, everyMs) {
       unanswered += 1;
     }
     silent.hidden = unanswered < 2;
+    document.body.classList.toggle("stale", !silent.hidden);
   }
 }
 

@@ -68,8 +68,11 @@ def overview(figures: Row, live: Row | None, today: Row, health: Row, last_claim
         pill = h("a", "Ready", href="#health", class_="pill ok")
     at_risk = f"for {show_size(figures['at_risk_bytes'])} sent and not paid" if figures["at_risk_bytes"] else "all that was sent is paid"
     last_claim = "nothing was claimed yet" if last_claim_s is None else f"last claim {_ago(now_s - last_claim_s)}"
-    is_all_claimed = figures["claimed"] == figures["earned"] != "0"
-    claimed = "all of it claimed" if is_all_claimed else f"{show_amount(int(figures['claimed']))} of it claimed"
+    if figures["earned"] == "0":
+        claimed = "nothing yet"
+    else:
+        is_all = figures["claimed"] == figures["earned"]
+        claimed = "all of it claimed" if is_all else f"{show_amount(int(figures['claimed']))} of it claimed"
     closing = f"{figures['closing']} closing" if figures["closing"] else "none is closing"
     tiles = [
         _tile("Earned", show_amount(int(figures["earned"])), claimed),
