@@ -72,6 +72,11 @@ class Bearer:
         return not self._flight and not self._queue and self._ack_at is None
 
     @property
+    def has_body(self) -> bool:
+        """Whether a segment may leave."""
+        return any(record.to_send for record in self._flight) or (bool(self._queue) and len(self._flight) < RECORDS_MAX)
+
+    @property
     def queued_bytes(self) -> int:
         return sum(len(piece) for record in (*self._flight, *self._queue) for piece in record.pieces)
 

@@ -54,6 +54,8 @@ WANTS_PER_NODE: Final = 8
 """Of one node within ``WANTS_WITHIN_S``: each costs us an answer's airtime."""
 WANTS_WITHIN_S: Final = 60.0
 OUTBOX_MAX: Final = 64
+SPACING_MAX: Final = 3
+"""Lengths of a frame until our next: we, our neighbour and the next one share the air; whoever is beyond does not."""
 ROUTE_FRESH_S: Final = 600.0
 """How long a better way is kept when a worse one is heard: nodes move, and relays go."""
 SEAL_PURPOSE: Final = "radio-seal"
@@ -183,6 +185,8 @@ class Station:
         self._wants: dict[RadioId, deque[float]] = {}
         self._asked: OrderedDict[bytes, PacketHash] = OrderedDict()
         self._records: tuple[Record, ...] = ()
+        self._free_at = 0.0
+        """When the way before us has had time to clear: a relay that still carries our last frame does not hear the next."""
 
     # saying
 
@@ -241,6 +245,8 @@ class Station:
 
     def next_frame(self, now: float) -> Outgoing | None:
         """What may leave now, and counts as sent. Asked whenever the link has room."""
+        if now < self._free_at:
+            return None
         self._put_receipts(now)
         if not self._outbox:
             self._put_bodies(now)
@@ -248,8 +254,10 @@ class Station:
             return None
         packet, records = self._outbox.popleft()
         frame = packet.encode()
+        frame_us = airtime_us(len(frame), self.settings.modulation)
+        self._free_at = now + frame_us * min(1 + (packet.hop_limit if packet.direct else 1), SPACING_MAX) * 1.25e-6
         self.counts.sent += 1
-        self.counts.sent_us += airtime_us(len(frame), self.settings.modulation)
+        self.counts.sent_us += frame_us
         self.counts.by_type[packet.type.name] = self.counts.by_type.get(packet.type.name, 0) + 1
         return Outgoing(frame=frame, type=packet.type, records=records)
 
@@ -369,9 +377,11 @@ class Station:
         bearers = [bearer for bearer in self.sessions.values() if bearer.error is None]
         dues = [due for bearer in bearers if (due := bearer.next_deadline()) is not None]
         dues += [bearer.last_news + SESSION_IDLE_S for bearer in bearers]
+        if self._outbox or any(bearer.has_body for bearer in bearers):
+            dues.append(self._free_at)
         if (due := self._arrivals.next_deadline()) is not None:
             dues.append(due)
-        return min(dues, default=None)
+        return max(min(dues), self._free_at) if dues else None
 
     def tick(self, now: float) -> list[StationEvent]:
         """Act on deadlines that have passed."""

@@ -38,6 +38,8 @@ from retrieval.store.lmdb import LmdbStateStorage
 from retrieval.units import KIB
 
 RELAY_FEE = 30
+FAST = {"radio.bandwidth": "500000"}
+"""Stations pace themselves by the airtime of what they send."""
 DUE_S = 90.0
 
 
@@ -64,7 +66,7 @@ class Airfield:
 
 @asynccontextmanager
 async def open_shop(shop: Shop, field: Airfield) -> AsyncIterator[Node]:
-    settings, _ = load(ProviderSettings, shop.home.config_path, {}, {"radio.port": str(field.provider.link)})
+    settings, _ = load(ProviderSettings, shop.home.config_path, {}, {"radio.port": str(field.provider.link), **FAST})
     async with trio.open_nursery() as nursery:
         nursery.start_soon(field.provider.run)
         nursery.start_soon(field.client.run)
@@ -85,7 +87,7 @@ def add(shop: Shop, size: int) -> Root:
 
 def test_a_file_is_bought_over_the_air(tmp_path: Path, devchain: str) -> None:  # noqa: F811
     shop, field = Shop(folder=tmp_path, rpc=devchain, prices={"price.default": "1000 USD/GiB"}), Airfield.at(tmp_path)
-    root, home = add(shop, 330), shop.client()
+    root, home = add(shop, 330), shop.client(radio__bandwidth=500_000)
 
     async def main() -> tuple[Retrieval, dict]:
         async with open_shop(shop, field) as node:
@@ -112,7 +114,7 @@ def test_a_file_is_bought_over_the_air(tmp_path: Path, devchain: str) -> None:  
 @pytest.mark.parametrize("size", [17 * KIB, 8 * KIB])
 def test_what_the_radio_does_not_carry_is_refused_before_it_is_paid(tmp_path: Path, size: int) -> None:
     shop, field = Shop(folder=tmp_path, prices={"price.default": "0 USD/GiB"}), Airfield.at(tmp_path)
-    root, home = add(shop, size), shop.client()
+    root, home = add(shop, size), shop.client(radio__bandwidth=500_000)
 
     async def main() -> None:
         async with open_shop(shop, field):
