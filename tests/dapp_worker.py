@@ -1,4 +1,4 @@
-"""The dapp module in one process of Node that answers many questions: for tests that ask hundreds."""
+"""The dapp module in Node: programs that end, and one process that answers many questions, for tests that ask hundreds."""
 
 from __future__ import annotations
 
@@ -12,7 +12,25 @@ from typing import Any, Final
 import pytest
 from dapp_pages import DAPP
 
+TIMEOUT_S: Final = 60
 PROGRAM: Final = DAPP.parents[1] / "tests" / "dapp" / "worker.mjs"
+
+
+def run_node(source: str, told: object) -> Any:
+    """What a program for Node prints; skips the test where there is no Node."""
+    if (node := shutil.which("node")) is None:
+        pytest.skip("there is no node here")
+    program = f"import {{ text }} from 'node:stream/consumers'\nconst told = JSON.parse(await text(process.stdin))\n{source}"
+    ended = subprocess.run(
+        [node, "--input-type=module", "--eval", program],
+        input=json.dumps(told),
+        capture_output=True,
+        text=True,
+        timeout=TIMEOUT_S,
+        check=False,
+    )
+    assert ended.returncode == 0, ended.stderr
+    return json.loads(ended.stdout)
 
 
 class Worker:

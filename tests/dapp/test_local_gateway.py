@@ -61,7 +61,7 @@ def sha256_of(shop: Shop) -> str:
 def counter_of(shop: Shop) -> Iterator[Running]:
     """A funded gateway at a provider that serves."""
     with shop.serving() as node:
-        home = shop.client(**{"gateway__providers": [node.addresses[0]]})
+        home = shop.client(gateway__providers=[node.addresses[0]])
         funded(home, node)
         with open_counter(home) as counter:
             yield counter

@@ -4,21 +4,19 @@ from __future__ import annotations
 
 import json
 import shutil
-import subprocess
 from pathlib import Path
 from typing import Any, Final
 
 import mmh3
-import pytest
 from chromium import open_browser, open_page
 from dapp_pages import DAPP, serve_folder
+from dapp_worker import run_node
 
 from retrieval.errors import REGISTRY, ErrorCode
 
 VECTORS: Final = Path(__file__).parents[1] / "vectors"
 CHECKS: Final = Path(__file__).parent / "checks.mjs"
 NAMES: Final = ("native", "unixfs", "identity", "voucher", "http_receipt")
-TIMEOUT_S: Final = 60
 CHECKED_MIN: Final = 100
 
 
@@ -34,23 +32,6 @@ def vectors() -> dict[str, Any]:
 def refused() -> dict[str, list[str]]:
     native = json.loads((VECTORS / "native.json").read_text())
     return {kind: [row["data"] for row in native[kind] if "error" in row] for kind in ("uvarint", "cid")}
-
-
-def run_node(source: str, told: object) -> Any:
-    """What a program for Node prints; skips the test where there is no Node."""
-    if (node := shutil.which("node")) is None:
-        pytest.skip("there is no node here")
-    program = f"import {{ text }} from 'node:stream/consumers'\nconst told = JSON.parse(await text(process.stdin))\n{source}"
-    ended = subprocess.run(
-        [node, "--input-type=module", "--eval", program],
-        input=json.dumps(told),
-        capture_output=True,
-        text=True,
-        timeout=TIMEOUT_S,
-        check=False,
-    )
-    assert ended.returncode == 0, ended.stderr
-    return json.loads(ended.stdout)
 
 
 def test_node_agrees_with_the_golden_vectors() -> None:

@@ -6,8 +6,9 @@
 
 import { fromHex, toHex } from '../content/bytes.js'
 import { RetrievalError } from '../errors.js'
-import { addressOf, newSecret, recoverAddress, signDigest } from './secp256k1.js'
+import { addressOf, newSecret, signDigest } from './secp256k1.js'
 import { channelId, voucherDigest } from './typed-data.js'
+import { verifyVoucher } from './voucher.js'
 
 /** @typedef {import('./typed-data.js').ChannelConfig} ChannelConfig */
 /** @typedef {import('./x402.js').Offer} Offer */
@@ -114,10 +115,7 @@ export class Channel {
   correct (sight) {
     if (sight.channelId !== this.id) return false
     const { best } = sight
-    if (best !== null) {
-      const signer = recoverAddress(voucherDigest(this.id, best.amount, this.chainId), best.signature)
-      if (`0x${toHex(signer)}` !== this.config.payerAuthorizer) throw new RetrievalError('bad_voucher', 'the server shows a voucher that is not ours')
-    }
+    if (best !== null) verifyVoucher({ channelId: this.id, ...best }, this.config.payerAuthorizer, this.chainId)
     const provable = best?.amount ?? 0n
     const signedMax = provable < this.signed ? provable : this.signed
     if (sight.charged > signedMax) throw new RetrievalError('payment_mismatch', `the server counts ${sight.charged}, and ${signedMax} was signed`)

@@ -10,8 +10,8 @@ import { cidOf } from '../content/cid.js'
 import { toBase58 } from '../content/multibase.js'
 import { RetrievalError } from '../errors.js'
 import { decodeCbor, malformed } from './cbor.js'
-import { recoverAddress } from './secp256k1.js'
-import { CONFIG_SIZE, channelId, readConfig, voucherDigest } from './typed-data.js'
+import { CONFIG_SIZE, channelId, readConfig } from './typed-data.js'
+import { verifyVoucher } from './voucher.js'
 
 export const RECEIPT = 'Retrieval-Receipt'
 
@@ -151,10 +151,7 @@ function verifyChannel (receipt, { config: encoded, contract, voucher }) {
   const total = receipt.channelAmount ?? 0n
   require(receipt.amount <= total, "the sale's amount is above that of its channel")
   require(voucher.channelId === receipt.channelId, 'the voucher is of another channel')
-  const digest = voucherDigest(voucher.channelId, voucher.amount, receipt.chainId, contract)
-  if (`0x${toHex(recoverAddress(digest, voucher.signature))}` !== config.payerAuthorizer) {
-    throw new RetrievalError('bad_voucher', 'another key, channel or amount was signed')
-  }
+  verifyVoucher(voucher, config.payerAuthorizer, receipt.chainId, contract)
   require(voucher.amount >= total, 'the voucher does not cover what was charged')
 }
 

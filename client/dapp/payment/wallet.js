@@ -111,13 +111,11 @@ export class WalletPayer {
    * @param {boolean} hasDeposit
    */
   async _corrected (channel, response, hasDeposit) {
-    const spare = response.clone()
-    const { error, offers } = await requiredOf(response)
+    const { error, offers, problem } = await requiredOf(response)
     const offer = this._choose(offers, channel.chainId)
     const isCorrected = error === RESYNC && offer.sight !== null && channel.correct(offer.sight)
     const isUnfunded = UNFUNDED.has(error) && !hasDeposit
-    if (!isCorrected && !isUnfunded) throw await problemOf(spare)
-    await spare.body?.cancel()
+    if (!isCorrected && !isUnfunded) throw problem
     if (isUnfunded) channel.balance = channel.charged // it holds no less, since that was paid from it
     if (!channel.fits(offer)) throw new RetrievalError('channel_unacceptable', 'the offer is for another channel than before')
     return offer
@@ -255,14 +253,14 @@ async function sendPaid (url, init, offer, payload) {
 }
 
 /**
- * What a 402 wants. Throws what it says where that is nothing we could pay.
+ * What a 402 wants, and the problem that it is where nobody pays. Throws that where there is nothing we could pay.
  * @param {Response} response
  */
 async function requiredOf (response) {
+  const problem = await problemOf(response)
   const header = response.headers.get(PAYMENT_REQUIRED)
-  if (header === null) throw await problemOf(response)
-  await response.body?.cancel()
-  return readRequired(header)
+  if (header === null) throw problem
+  return { ...readRequired(header), problem }
 }
 
 /** @param {Response} response */
