@@ -23,7 +23,8 @@ GAP_S: Final = 0.003
 class Gathering:
     """Sans-IO; ``now`` and ``deadline`` are in seconds of one clock."""
 
-    def __init__(self) -> None:
+    def __init__(self, whole_s: float = WHOLE_S) -> None:
+        self._whole_s: Final = whole_s
         self.deadline = math.inf
         """When what is here is enough, whatever it is."""
         self._is_fast = False
@@ -38,7 +39,7 @@ class Gathering:
         """Whether to wait, until ``deadline``, with so many bytes here and something whole among them."""
         if not self._is_fast or n_bytes >= ENOUGH_BYTES or now >= self.deadline:
             return False
-        self._ends_at = min(self._ends_at, now + WHOLE_S)
+        self._ends_at = min(self._ends_at, now + self._whole_s)
         self.deadline = min(self._ends_at, now + GAP_S)
         return True
 
