@@ -7,13 +7,13 @@ from dataclasses import dataclass, field
 from pair import CHAIN_ID, CONTRACT, START, ClientParty, Pair
 
 from retrieval.deal import fold
-from retrieval.deal.records import CarriageRecord, DeliveryRecord, PacketRecord
+from retrieval.deal.records import CarriageRecord
 from retrieval.identity import PeerKey, public_key_of
 from retrieval.payment.channel import settlement_domain
-from retrieval.radio.account import RelayAccount, Settlement, Tables, take_payment
-from retrieval.radio.advert import Advert, Role
+from retrieval.radio.account import RelayAccount, Settlement, tables_of, take_payment
+from retrieval.radio.advert import Advert, Role, signed_advert
 from retrieval.radio.codes import code8_down, code16_up
-from retrieval.radio.packet import Entry, Hop, Packet, PacketType, RadioId, carry, radio_id
+from retrieval.radio.packet import EVERYONE, Entry, Hop, Packet, PacketType, RadioId, carry, radio_id
 from retrieval.radio.proof import Carried, Delivered, DeliveryReceipt, RelayReceipt
 
 TRAIL_KEY = b"\xaa" * 32
@@ -46,6 +46,26 @@ class Relay:
         return Advert(
             peer_id=self.key.peer_id, roles=Role.RELAY, operator=self.operator, sequence=1, lifetime_min=60, fee_code=code16_up(self.fee)
         )
+
+    def advert_frame(self) -> bytes:
+        """The advertisement as it goes on the air."""
+        bare = Packet(
+            type=PacketType.ADVERT,
+            direct=False,
+            hop_limit=8,
+            packet_id=1,
+            origin=self.id,
+            destination=EVERYONE,
+            fee_cap_code=0,
+            payload=b"",
+            hops=0,
+            latency_code=0,
+            bandwidth_code=0,
+            mtu=255,
+            token=bytes(8),
+            trail=(),
+        )
+        return signed_advert(bare, self.advert(), self.key).encode()
 
     def receipt(self, packet: Packet, hop: int) -> bytes:
         self.sequence += 1
@@ -97,11 +117,7 @@ class Parties:
         """As after a kill: everything but the journal is gone."""
         self.origin.restart(self.now)
         storage = self.origin.storage
-        tables = Tables(
-            packets=dict(fold.scan(storage, PacketRecord)),
-            deliveries=dict(fold.scan(storage, DeliveryRecord)),
-            carriages=dict(fold.scan(storage, CarriageRecord)),
-        )
+        tables = tables_of(storage)
         self.account = RelayAccount(id_of(self.origin.key), TRAIL_KEY, self.origin.signer, tables, now=self.now)
         for relay in self.relays:
             self.account.heard(relay.id)

@@ -9,6 +9,7 @@ from retrieval.deal import allowance, postings
 from retrieval.deal.books import Tables
 from retrieval.deal.records import (
     BODY_OF_KIND,
+    AdvertRecord,
     Body,
     CarriageRecord,
     ChannelRecord,
@@ -64,6 +65,7 @@ TABLE_OF_BODY: Final[dict[type, str]] = {
     DeliveryRecord: "deliveries/1",
     CarriageRecord: "carriages/1",
     RelayReceiptRecord: "relay-receipts/1",
+    AdvertRecord: "adverts/1",
 }
 OPEN_DEALS: Final = "open-deals/1"
 """Ids of deals without an outcome, so that a start does not read every deal there ever was."""

@@ -297,6 +297,13 @@ class RelayReceiptRecord:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class AdvertRecord:
+    """The frame of a relay's advertisement, checked: who it is, and who is paid for it. Subject: the relay's radio id."""
+
+    frame: bytes = wire(1, blob(0, RADIO_RECEIPT_SIZE_MAX))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PriceRecord:
     """What a provider asks. Subject: a root's CID, or ``DEFAULT_PRICE`` for all others."""
 
@@ -327,6 +334,7 @@ Body = (
     | DeliveryRecord
     | CarriageRecord
     | RelayReceiptRecord
+    | AdvertRecord
 )
 
 KIND_OF_BODY: dict[type[Body], RecordKind] = {
@@ -350,6 +358,7 @@ KIND_OF_BODY: dict[type[Body], RecordKind] = {
     DeliveryRecord: RecordKind.DELIVERY,
     CarriageRecord: RecordKind.CARRIAGE,
     RelayReceiptRecord: RecordKind.RELAY_RECEIPT,
+    AdvertRecord: RecordKind.ADVERT,
 }
 BODY_OF_KIND = {kind: body for body, kind in KIND_OF_BODY.items()}
 

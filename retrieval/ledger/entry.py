@@ -60,6 +60,7 @@ class RecordKind(IntEnum):
     DELIVERY = 22
     CARRIAGE = 23
     RELAY_RECEIPT = 24
+    ADVERT = 25
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -18,7 +18,7 @@ from typing import Final
 
 from retrieval.deal import fold, postings
 from retrieval.deal.line import CreditLine
-from retrieval.deal.records import DELIVERY_ID_SIZE, CarriageRecord, DeliveryRecord, PacketRecord, record
+from retrieval.deal.records import DELIVERY_ID_SIZE, AdvertRecord, CarriageRecord, DeliveryRecord, PacketRecord, record
 from retrieval.deal.spending import SpendingLine
 from retrieval.deal.step import NOTHING, Step
 from retrieval.errors import ErrorCode, LocalProtocolError, RemoteProtocolError
@@ -28,7 +28,7 @@ from retrieval.ledger.state import StateView
 from retrieval.payment.channel import ChannelConfig, ChannelId
 from retrieval.payment.typed_data import Domain
 from retrieval.payment.voucher import Voucher, VoucherSigner, verify_voucher
-from retrieval.radio.advert import Advert
+from retrieval.radio.advert import Advert, read_advert
 from retrieval.radio.packet import (
     EVERYONE,
     ID_SIZE,
@@ -42,7 +42,6 @@ from retrieval.radio.packet import (
     radio_id,
 )
 from retrieval.radio.proof import Carried, Delivered, DeliveryReceipt, RelayReceipt, verify_delivery
-from retrieval.wire import shape
 from retrieval.wire.messages import PEER_ID_SIZE, VoucherFields
 from retrieval.wire.shape import blob, many, nested, wire
 
@@ -51,6 +50,7 @@ CLAIM_WITHIN_S: Final = 30 * 86_400
 PACKETS_MAX: Final = 100_000
 """Promises that are remembered; at 10 % duty a node sends so many in a month. Beyond it nothing that costs a fee leaves."""
 RECEIPTS_PER_CLAIM_MAX: Final = 32
+ADVERTS_PER_CLAIM_MAX: Final = 32
 IDENTITIES_PER_TAG_MAX: Final = 4
 BUSY_S: Final = 60
 _PACKET_IDS: Final = (1 << 32) - 1
@@ -65,14 +65,17 @@ class Claim:
     relay: bytes = wire(1, blob(PEER_ID_SIZE))
     channel_id: bytes = wire(2, blob(32))
     receipts: tuple[bytes, ...] = wire(3, many(blob(0, 255), RECEIPTS_PER_CLAIM_MAX, least=1))
+    adverts: tuple[bytes, ...] = wire(4, many(blob(0, 255), ADVERTS_PER_CLAIM_MAX))
+    """Frames of the relay's advertisement and of its neighbours', for an origin that heard them never, or not lately."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settlement:
     """The answer: a voucher, and which of the packets claimed it pays for, with those paid before."""
 
-    voucher: VoucherFields | None = wire(1, nested(VoucherFields), optional=True)
-    paid: tuple[bytes, ...] = wire(2, many(blob(16), 6 * RECEIPTS_PER_CLAIM_MAX))
+    relay: bytes = wire(1, blob(PEER_ID_SIZE))
+    voucher: VoucherFields | None = wire(2, nested(VoucherFields), optional=True)
+    paid: tuple[bytes, ...] = wire(3, many(blob(16), 6 * RECEIPTS_PER_CLAIM_MAX))
 
 
 @dataclass(slots=True)
@@ -82,6 +85,7 @@ class Tables:
     packets: Mapping[bytes, PacketRecord] = field(default_factory=dict)
     deliveries: Mapping[bytes, DeliveryRecord] = field(default_factory=dict)
     carriages: Mapping[bytes, CarriageRecord] = field(default_factory=dict)
+    adverts: Mapping[bytes, AdvertRecord] = field(default_factory=dict)
 
 
 def tables_of(state: StateView) -> Tables:
@@ -90,6 +94,7 @@ def tables_of(state: StateView) -> Tables:
         packets=dict(fold.scan(state, PacketRecord)),
         deliveries=dict(fold.scan(state, DeliveryRecord)),
         carriages=dict(fold.scan(state, CarriageRecord)),
+        adverts=dict(fold.scan(state, AdvertRecord)),
     )
 
 
@@ -114,6 +119,9 @@ class RelayAccount:
         self._carriages: dict[bytes, int] = {key: row.amount for key, row in tables.carriages.items()}
         self._names: dict[bytes, list[RadioId]] = {}
         """By tag: relays that were heard of."""
+        self._adverts: Final[dict[RadioId, Advert]] = {}
+        for row in tables.adverts.values():
+            self.meet(row.frame)
 
     # what may be owed
 
@@ -144,6 +152,19 @@ class RelayAccount:
     def is_proven(self, destination: RadioId) -> bool:
         """Whether everything that was sent there has its delivery receipt."""
         return all(row.delivery for row in self._packets.values() if row.destination == destination)
+
+    def meet(self, frame: bytes) -> Step:
+        """Know a relay by its advertisement, and keep that where it says something new.
+
+        Raises ``RemoteProtocolError``: ``malformed_frame``, ``malformed_message``, ``bad_signature``.
+        """
+        advert = read_advert(Packet.decode(frame))
+        self.heard(advert.id)
+        known = self._adverts.get(advert.id)
+        if known is not None and (advert.sequence < known.sequence or replace(advert, sequence=known.sequence) == known):
+            return NOTHING
+        self._adverts[advert.id] = advert
+        return Step(records=(record(advert.id, AdvertRecord(frame=frame)),))
 
     def heard(self, relay: RadioId) -> None:
         """Know a relay by its full id, so that trails it is on can be checked."""
@@ -177,21 +198,24 @@ class RelayAccount:
 
     # paying
 
-    def settle(self, claim: Claim, advert: Advert, line: SpendingLine, now: float) -> tuple[Settlement, Step]:
-        """Pay a relay's operator what its receipts prove.
+    def settle(self, claim: Claim, line: SpendingLine) -> tuple[Settlement, Step]:
+        """Pay a relay's operator what its receipts prove, on ``line``, the channel that the claim names.
 
-        ``advert`` is the relay's, checked; ``line`` the channel that the claim names. Raises ``RemoteProtocolError``: ``bad_receipt``,
-        ``bad_signature``, ``channel_unacceptable``; and ``LocalProtocolError``: ``channel_busy`` while deals are paid from the channel,
-        since two payments would then name one voucher, and ``channel_unfunded``. Then nothing has changed.
+        Raises ``RemoteProtocolError``: ``bad_receipt``, ``bad_signature``, ``channel_unacceptable``; and ``LocalProtocolError``:
+        ``channel_busy`` while deals are paid from the channel, since two payments would then name one voucher, and ``channel_unfunded``.
+        Then no money has moved.
         """
         relay = PeerId(claim.relay)
-        if advert.peer_id != relay or line.channel is None or line.key != claim.channel_id:
-            raise RemoteProtocolError(ErrorCode.CHANNEL_UNACCEPTABLE, "the claim names another relay or channel")
+        known = NOTHING
+        for frame in claim.adverts:
+            known += self.meet(frame)
+        advert = self._adverts.get(radio_id(public_key_of(relay)))
+        if advert is None or line.channel is None or line.key != claim.channel_id:
+            raise RemoteProtocolError(ErrorCode.CHANNEL_UNACCEPTABLE, "the relay never advertised, or the claim names another channel")
         if ChannelConfig.from_bytes(line.channel.config).receiver != advert.operator:
             raise RemoteProtocolError(ErrorCode.CHANNEL_UNACCEPTABLE, "the channel does not pay the operator that the relay advertised")
         if line.purchases:
             raise LocalProtocolError(ErrorCode.CHANNEL_BUSY, "deals are being paid from it", retry_after_s=BUSY_S)
-        self.heard(advert.id)
         due: dict[bytes, CarriageRecord] = {}
         paid: dict[bytes, None] = {}
         proven: dict[PacketHash, PacketRecord] = {}
@@ -211,7 +235,7 @@ class RelayAccount:
                     due.setdefault(subject, CarriageRecord(channel=line.key, amount=carried.fee, receipt=signed, relay=relay))
         payment = self._pay(line, due)
         kept = tuple(self._keep(hash_, row) for hash_, row in proven.items())
-        return Settlement(voucher=line.best, paid=tuple(paid)), Step(records=kept) + payment
+        return Settlement(relay=relay, voucher=line.best, paid=tuple(paid)), known + Step(records=kept) + payment
 
     def _owed(self, carried: Carried, relay: RadioId) -> PacketRecord | None:
         """The packet with its proven relays, or None while the delivery is not proven. Raises ``bad_receipt`` at a contradiction."""
@@ -310,16 +334,6 @@ def _check_voucher(line: CreditLine, voucher: VoucherFields | None, amount: int,
         raise RemoteProtocolError(ErrorCode.PAYMENT_MISMATCH, f"the carriages come to {amount}, the voucher says {voucher.amount}")
     if voucher.amount > line.channel.balance:
         raise RemoteProtocolError(ErrorCode.VOUCHER_OVER_DEPOSIT, f"{voucher.amount} of {line.channel.balance}")
-
-
-def encode_claim(claim: Claim) -> bytes:
-    """The bytes of a claim."""
-    return shape.encode(claim)
-
-
-def decode_claim(data: bytes) -> Claim:
-    """Read foreign bytes. Raises ``RemoteProtocolError(malformed_message)``."""
-    return shape.decode(Claim, data)
 
 
 def _bad(why: str) -> RemoteProtocolError:

@@ -16,7 +16,7 @@ from retrieval.errors import ErrorCode, LocalProtocolError, RemoteProtocolError,
 from retrieval.identity import PeerId, PeerKey, public_key_of
 from retrieval.ledger.journal import Record
 from retrieval.radio.account import RelayAccount
-from retrieval.radio.advert import Advert, read_advert, signed_advert
+from retrieval.radio.advert import Advert, Role, read_advert, signed_advert
 from retrieval.radio.airtime import Modulation, airtime_us
 from retrieval.radio.bearer import Bearer, piece_size_of
 from retrieval.radio.codes import code8_down, code16_up
@@ -305,7 +305,8 @@ class Station:
             return []
         node = self._know(packet, advert.peer_id, now)
         node.advert = advert
-        self.account.heard(advert.id)
+        if advert.roles & Role.RELAY:
+            self._records += self.account.meet(packet.encode()).records
         return [AdvertHeard(advert=advert, way=cost_of(packet))]
 
     def _take_want(self, packet: Packet, now: float) -> list[StationEvent]:

@@ -106,6 +106,7 @@ def test_numbers_on_disk_stay_as_they_are() -> None:
         "DELIVERY": 22,
         "CARRIAGE": 23,
         "RELAY_RECEIPT": 24,
+        "ADVERT": 25,
         "HTTP_COUNT": 31,
         "HTTP_PURCHASE": 32,
     }

@@ -15,9 +15,10 @@ from retrieval.deal.audit import check
 from retrieval.deal.records import CarriageRecord, PacketRecord, record
 from retrieval.errors import ErrorCode, LocalProtocolError, RemoteProtocolError, RetrievalError
 from retrieval.identity import PeerKey
-from retrieval.radio.account import Claim, Settlement, decode_claim, encode_claim
+from retrieval.radio.account import Claim, Settlement
 from retrieval.radio.codes import code16_up
 from retrieval.radio.packet import Entry, Packet
+from retrieval.wire import shape
 
 
 def claim_of(parties: Parties, relay: Relay, receipts: tuple[bytes, ...] | None = None) -> Claim:
@@ -25,12 +26,13 @@ def claim_of(parties: Parties, relay: Relay, receipts: tuple[bytes, ...] | None 
         relay=relay.key.peer_id,
         channel_id=parties.pair.channel_id,
         receipts=relay.receipts() if receipts is None else receipts,
+        adverts=(relay.advert_frame(),),
     )
 
 
 def settle(parties: Parties, relay: Relay, receipts: tuple[bytes, ...] | None = None) -> Settlement:
-    claim = decode_claim(encode_claim(claim_of(parties, relay, receipts)))
-    settlement, step = parties.account.settle(claim, relay.advert(), parties.line, parties.now)
+    claim = shape.decode(Claim, shape.encode(claim_of(parties, relay, receipts)))
+    settlement, step = parties.account.settle(claim, parties.line)
     parties.origin.commit(step, parties.now)
     parties.take_payment(settlement, relay, claim.receipts)
     return settlement
@@ -84,7 +86,7 @@ def test_a_relay_that_asks_again_gets_the_same_voucher(parties: Parties, arrived
 def test_a_payment_that_was_lost_on_its_way_is_booked_when_asked_for_again(parties: Parties, arrived: Packet) -> None:
     parties.take_delivery(deliver(arrived, parties.destination))
     claim = claim_of(parties, parties.relays[0])
-    _, step = parties.account.settle(claim, parties.relays[0].advert(), parties.line, parties.now)
+    _, step = parties.account.settle(claim, parties.line)
     parties.origin.commit(step, parties.now)
     settle(parties, parties.relays[0], claim.receipts)
     assert promised(parties) == (11, 11)
@@ -169,7 +171,7 @@ def test_what_the_deposit_does_not_cover_is_not_promised() -> None:
 def test_a_payment_of_another_sum_is_not_booked(parties: Parties, arrived: Packet) -> None:
     parties.take_delivery(deliver(arrived, parties.destination))
     relay = parties.relays[0]
-    settlement, step = parties.account.settle(claim_of(parties, relay), relay.advert(), parties.line, parties.now)
+    settlement, step = parties.account.settle(claim_of(parties, relay), parties.line)
     parties.origin.commit(step, parties.now)
     with pytest.raises(RemoteProtocolError) as refused:
         parties.take_payment(replace(settlement, voucher=None), relay, relay.receipts())

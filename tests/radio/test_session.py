@@ -47,8 +47,10 @@ def claim(pair: RadioPair, station: Station, origin, relay: Relay) -> int:
     receipts = tuple(dict.fromkeys(relay.receipt(packet, hop) for packet, hop in carried))
     line, before = origin.line(pair.channel_id), origin.line(pair.channel_id).best_amount
     for start in range(0, len(receipts), 32):
-        asked = Claim(relay=relay.key.peer_id, channel_id=pair.channel_id, receipts=receipts[start : start + 32])
-        _, step = station.account.settle(asked, relay.advert(), line, pair.now)
+        asked = Claim(
+            relay=relay.key.peer_id, channel_id=pair.channel_id, receipts=receipts[start : start + 32], adverts=(relay.advert_frame(),)
+        )
+        _, step = station.account.settle(asked, line)
         origin.commit(step, pair.now)
     return line.best_amount - before
 
