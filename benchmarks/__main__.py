@@ -18,7 +18,7 @@ from benchmarks.report import page
 from benchmarks.workload import FULL, TINY
 
 NAMES: Final = ("verify", "transfer", "ttfb", "control", "concurrency", "payments", "memory", "http")
-RUNS: Final = {"verify": 5, "transfer": 3, "ttfb": 3, "control": 3, "concurrency": 3, "payments": 3, "memory": 1, "http": 7}
+RUNS: Final = {"verify": 5, "transfer": 3, "ttfb": 3, "control": 3, "concurrency": 3, "payments": 3, "memory": 1, "http": 3}
 """Where ``--runs`` says nothing: as many as fit into minutes in all."""
 
 

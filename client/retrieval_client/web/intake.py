@@ -38,6 +38,7 @@ PAUSE_S: Final = 0.001
 """A read of so many bytes says that more will be here in a moment. Without a pause each brings what came during the one before: a GiB took
 eight thousand reads, each with a turn of the loop."""
 GATHERED_S: Final = 0.05
+GAP_S: Final = 0.01
 """How long a batch may be gathered: nobody waits for a receipt here, and eight blocks side by side cost half of what three do."""
 SECTIONS_PER_CALL: Final = 256
 EARLY_BYTES_MAX: Final = 64 * MIB
@@ -229,7 +230,7 @@ class Intake:
 
         Raises ``RemoteProtocolError``: ``transfer_truncated`` where it ends early, ``malformed_car``, ``block_too_large``.
         """
-        self._gathering = Gathering(GATHERED_S)
+        self._gathering = Gathering(whole_s=GATHERED_S, gap_s=GAP_S)
         filling = _Filling(await self._buffer())
         try:
             n_read: int | None = None
