@@ -7,7 +7,6 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
-import trio
 from retrieval_provider.config import Pricing
 from retrieval_provider.http_credit.ask import Ask
 from retrieval_provider.http_credit.counter import Counter, Grant, Refusal
@@ -27,7 +26,6 @@ from retrieval.payment.voucher import VoucherSigner
 from retrieval.payment.x402.batch import BatchPayment, Deposit, sign_deposit
 from retrieval.payment.x402.exact import ExactPayment, sign_exact
 from retrieval.payment.x402.payment import Payment
-from retrieval.store.blocks import MemoryBlockStore
 from retrieval.transport.writer import open_writer, steady_clock
 from retrieval.units import MIB
 from retrieval.wire.messages import Scope, Selection
@@ -50,26 +48,26 @@ class Desk:
     transfers: Transfers
     grants: list[Grant] = field(default_factory=list)
 
-    async def ask(self, payment: str | None = None, *, n_bytes: int | None = MIB, prefix: str = "192.0.2.1") -> Grant:
+    async def ask(self, payment: str | None = None, *, n_bytes: int = MIB, prefix: str = "192.0.2.1") -> Grant:
         ask = Ask(prefix=prefix, target="/ipfs/x", selection=SELECTION, n_bytes=n_bytes, payment=payment)
         grant = await self.counter.open(ask)
         self.grants.append(grant)
         return grant
 
-    async def refusal(self, payment: str | None = None, *, n_bytes: int | None = MIB, prefix: str = "192.0.2.1") -> Refusal:
+    async def refusal(self, payment: str | None = None, *, n_bytes: int = MIB, prefix: str = "192.0.2.1") -> Refusal:
         """The refusal of what must be refused."""
         answer = await self.answer(payment, n_bytes=n_bytes, prefix=prefix)
         assert isinstance(answer, Refusal), "it was granted"
         return answer
 
-    async def answer(self, payment: str | None = None, *, n_bytes: int | None = MIB, prefix: str = "192.0.2.1") -> Grant | Refusal:
+    async def answer(self, payment: str | None = None, *, n_bytes: int = MIB, prefix: str = "192.0.2.1") -> Grant | Refusal:
         """Whatever it is."""
         try:
             return await self.ask(payment, n_bytes=n_bytes, prefix=prefix)
         except Refusal as refusal:
             return refusal
 
-    async def code(self, payment: str | None = None, *, n_bytes: int | None = MIB) -> ErrorCode:
+    async def code(self, payment: str | None = None, *, n_bytes: int = MIB) -> ErrorCode:
         return (await self.refusal(payment, n_bytes=n_bytes)).error.code
 
     def voucher(self, payer: Payer, amount: int, *, key: EvmKey | None = None, deposit: Deposit | None = None) -> str:
@@ -111,7 +109,6 @@ async def open_desk(takings: Takings, facilitator: Facilitator | None = None) ->
         transfers = Transfers(takings.books, takings.state, writer, takings.evm, facilitator)
         counter = Counter(
             books=takings.books,
-            store=MemoryBlockStore(),
             prices=PriceList(takings.state, Pricing(default=RATE.price_per_gib)),
             writer=writer,
             lookout=Lookout(takings.chain, confirmations=0),
@@ -121,6 +118,5 @@ async def open_desk(takings: Takings, facilitator: Facilitator | None = None) ->
             tariff=Tariff(deployment=DEVCHAIN, terms=takings.books.channel_terms, exact_min=EXACT_MIN, deposit_min=DEPOSIT_MIN),
             free_per_day=FREE_PER_DAY,
             clock=clock,
-            lookups=trio.CapacityLimiter(1),
         )
         yield Desk(takings=takings, counter=counter, transfers=transfers)

@@ -10,11 +10,14 @@ from typing import Final
 
 from retrieval.cid import Cid
 from retrieval.dag.block import BlockKind, Loader, inline_payload, kind_of, load, not_held
+from retrieval.dag.byterange import ByteRange
 from retrieval.dag.filenode import FileNode
+from retrieval.dag.measure import totals
 from retrieval.dag.reader import RawPart, pieces
 from retrieval.dag.walk import Walk
 from retrieval.store.blocks import BlockStore
 from retrieval.store.car import car_head, section_head
+from retrieval.wire.messages import Scope
 
 Piece = bytes | RawPart
 
@@ -23,6 +26,9 @@ SO_FAR: Final = b""
 
 SIZES_AT_ONCE: Final = 64
 """Blocks measured in one look at the index."""
+CAR_HEAD_BYTES: Final = 256
+CAR_SECTION_BYTES: Final = 84
+"""At most: what a CAR begins with, and what stands around each block of it, a length and a CID."""
 
 
 def block_pieces(cid: Cid, start: int, stop: int, block_size: int) -> Iterator[Piece]:
@@ -58,6 +64,12 @@ def car_pieces(store: BlockStore, root: Cid, walk: Walk) -> Iterator[Piece]:
                 yield section_head(cid, size)
                 yield RawPart(cid, 0, size, size)
                 walk.skip(size)
+
+
+def car_bytes_max(store: BlockStore, root: Cid, path: Sequence[str], scope: Scope, byte_range: ByteRange | None) -> int:
+    """The most bytes that a CAR can have, from what may be looked at unpaid. Raises as ``measure.totals`` does."""
+    weight = totals(store, root, path, scope, byte_range)
+    return CAR_HEAD_BYTES + weight.n_bytes + weight.n_blocks * CAR_SECTION_BYTES
 
 
 def _sizes(views: Sequence[memoryview | None]) -> list[int | None]:

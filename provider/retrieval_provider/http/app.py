@@ -14,6 +14,7 @@ from retrieval.dag.reader import RawPart
 from retrieval.errors import ErrorCode, LocalProtocolError, RemoteProtocolError
 from retrieval.gateway.answers import Answer, answer, read_part
 from retrieval.gateway.ask import PREFIX, Ask, parse_root, read_ask, read_query
+from retrieval.gateway.bodies import car_bytes_max
 from retrieval.gateway.delivery import Delivery, Threads
 from retrieval.gateway.denylist import NOTHING_DENIED, Denylist
 from retrieval.gateway.guests import prefix_of
@@ -82,7 +83,7 @@ class Door:
         found, content = await self._lookers.run_for(prefix_of(request[CLIENT]), lambda: self._look(ask, is_head=is_head), request[EFFORT])
         if is_head or not found.is_charged:
             return _bodyless(found)
-        sale = await self._till.open(_order(request, headers, ask, found))
+        sale = await self._till.open(self._order(request, headers, ask, found))
         if PAYMENT_RESPONSE in sale.headers:
             forgive(request)
         delivery = Delivery(self._store, self._senders, found, content, request.get(EFFORT))
@@ -106,8 +107,29 @@ class Door:
         headers = _headers_of(request)
         ask = read_ask(PREFIX + request.raw_path.removeprefix(interface.QUOTE_PREFIX), headers)
         found, _ = await self._lookers.run_for(prefix_of(request[CLIENT]), lambda: self._look(ask, is_head=True), request[EFFORT])
-        quoted = await self._till.quote(_order(request, headers, ask, found) if found.is_charged else None)
+        quoted = await self._till.quote(self._order(request, headers, ask, found) if found.is_charged else None)
         return web.json_response({"cid": ask.root_text, **quoted}, headers={"Cache-Control": NEVER_KEPT})
+
+    def _order(self, request: web.Request, headers: Mapping[str, str], ask: Ask, found: Answer) -> Order:
+        prefix = prefix_of(request[CLIENT])
+
+        async def weigh() -> int:
+            return await self._lookers.run_for(
+                prefix, lambda: car_bytes_max(self._store, ask.root, ask.path, ask.scope, ask.byte_range), request[EFFORT]
+            )
+
+        return Order(
+            client=request[CLIENT],
+            headers=headers,
+            target=request.raw_path,
+            root=ask.root,
+            path=ask.path,
+            form=found.form,
+            scope=ask.scope,
+            byte_range=ask.byte_range,
+            n_bytes=found.size,
+            weigh=weigh,
+        )
 
     async def _receipt(self, request: web.Request) -> web.StreamResponse:
         order = request.match_info["order"]
@@ -172,20 +194,6 @@ def _headers_of(request: web.Request) -> dict[str, str]:
         key = name.lower()
         headers[key] = f"{headers[key]}, {value}" if key in headers else value
     return headers
-
-
-def _order(request: web.Request, headers: Mapping[str, str], ask: Ask, found: Answer) -> Order:
-    return Order(
-        client=request[CLIENT],
-        headers=headers,
-        target=request.raw_path,
-        root=ask.root,
-        path=ask.path,
-        form=found.form,
-        scope=ask.scope,
-        byte_range=ask.byte_range,
-        n_bytes=found.size,
-    )
 
 
 def _bodyless(found: Answer) -> web.Response:

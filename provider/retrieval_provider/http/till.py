@@ -6,7 +6,7 @@ comes here: HEAD, 304, 412, 416, redirects and errors.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
@@ -36,6 +36,8 @@ class Order:
     """Scope and range of a CAR."""
     n_bytes: int | None
     """Bytes of the body; None for a CAR, whose size is known when it has been sent."""
+    weigh: Callable[[], Awaitable[int]]
+    """The most that a body of unknown size can have. It takes some work, which counts as the client's. Raises ``RetrievalError``."""
 
 
 class Sale(Protocol):

@@ -207,7 +207,10 @@ class Worker:
         """Take what it says until it ends, or says what cannot be read: strangers speak to it, and it has no claim on the node."""
         try:
             while line := await output.line():
-                self.now = json.loads(line)
+                said = json.loads(line)
+                if not isinstance(said, dict):
+                    raise ValueError("it is no object")
+                self.now = said
                 if (counted := self.now.get("counted")) is not None:
                     self._tally.add(counted)
         except (ValueError, KeyError, TypeError):

@@ -21,8 +21,8 @@ class Ask:
     target: str
     """The address that was asked for, after the host."""
     selection: Selection
-    n_bytes: int | None
-    """Of the body; None for a CAR."""
+    n_bytes: int
+    """Of the body; of a CAR the most it can have."""
     payment: str | None
     """The header the client pays by."""
 

@@ -20,13 +20,14 @@ from typing import Final
 
 import trio
 
+from retrieval.cid import Cid
 from retrieval.deal.tab import OrderId
 from retrieval.errors import RetrievalError
 from retrieval.gateway.problems import problem
 from retrieval.payment.x402.offer import PAYMENT_REQUIRED
 from retrieval.transport.control import Starting, listening_at
 
-from .ask import LINE_MAX, Json, read_ask, read_selection
+from .ask import LINE_MAX, Json, read_ask
 from .counter import Counter, Estimate, Grant, Refusal
 
 log: Final = logging.getLogger("retrieval.provider.http_credit")
@@ -103,7 +104,7 @@ class _Conversation:
                 receipt = await self._counter.receipt(OrderId(bytes.fromhex(message["receipt"])))
                 return {"ok": {"receipt": base64.b64encode(receipt.encode()).decode()}}
             asked = message["estimate"]
-            estimate = await self._counter.estimate(read_selection(asked), asked["n_bytes"])
+            estimate = self._counter.estimate(Cid(bytes.fromhex(asked["root"])), asked["n_bytes"])
             return {"ok": estimate_json(estimate, self._counter)}
         except Refusal as refusal:
             return {"refused": _refusal_json(refusal)}

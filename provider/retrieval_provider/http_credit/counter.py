@@ -15,7 +15,6 @@ from typing import Final
 import trio
 
 from retrieval.cid import Cid
-from retrieval.dag.measure import totals_of
 from retrieval.deal import fold
 from retrieval.deal.books import ProviderBooks
 from retrieval.deal.records import HttpChannelRecord, HttpSaleRecord
@@ -31,10 +30,9 @@ from retrieval.payment.x402.batch import BatchPayment, verify_deposit
 from retrieval.payment.x402.exact import VALID_BEFORE_MARGIN_S, ExactPayment, verify_exact
 from retrieval.payment.x402.offer import PaymentRequired
 from retrieval.payment.x402.payment import Payment
-from retrieval.store.blocks import BlockStore
 from retrieval.transport.writer import Clock, JournalWriter
 from retrieval.units import AMOUNT_MAX
-from retrieval.wire.messages import Selection, VoucherFields
+from retrieval.wire.messages import VoucherFields
 
 from ..lookout import Lookout
 from ..pricing import PriceList
@@ -54,9 +52,6 @@ CHAIN_CALLS_MAX: Final = 16
 """Threads that submit at the same time."""
 KEPT_BY_PAYER: Final = "private, max-age=29030400, immutable"
 """The content is the same for ever, and what stands beside it in the headers is between the payer and us."""
-CAR_HEADER_BYTES: Final = 256
-CAR_SECTION_BYTES: Final = 84
-"""At most, around a block: its length and its CID. A CAR's price is quoted before its size is known, and charged when it is."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,7 +95,6 @@ class Counter:
         self,
         *,
         books: ProviderBooks,
-        store: BlockStore,
         prices: PriceList,
         writer: JournalWriter,
         lookout: Lookout,
@@ -110,13 +104,10 @@ class Counter:
         tariff: Tariff,
         free_per_day: int,
         clock: Clock,
-        lookups: trio.CapacityLimiter,
     ) -> None:
-        """``state`` is what ``writer`` writes. ``free_per_day`` is in bytes, for each address prefix; ``lookups`` limits how many contents
-        are weighed at the same time."""
+        """``state`` is what ``writer`` writes; ``free_per_day`` is in bytes, for each address prefix."""
         self.tariff: Final = tariff
         self._books: Final = books
-        self._store: Final = store
         self._prices: Final = prices
         self._writer: Final = writer
         self._lookout: Final = lookout
@@ -124,7 +115,6 @@ class Counter:
         self.transfers: Final = transfers
         self._state: Final = state
         self._clock: Final = clock
-        self._lookups: Final = lookups
         self._free: Final = Allowance(free_per_day)
         self._looks: Final = Allowance(LOOKS_PER_DAY)
         self._deposits: Final = Allowance(DEPOSITS_PER_DAY)
@@ -139,16 +129,10 @@ class Counter:
         self._busy: Final[set[bytes]] = set()
         """Tabs for which the chain is being asked."""
 
-    async def estimate(self, selection: Selection, n_bytes: int | None) -> Estimate:
-        """What an answer of ``n_bytes`` costs at most; None stands for all of a selection, as a CAR.
-
-        Raises ``RetrievalError`` as weighing content does.
-        """
-        price = self._prices.of(Cid(selection.root))
+    def estimate(self, root: Cid, n_bytes: int) -> Estimate:
+        """What an answer of ``n_bytes`` from below a root costs. Raises ``LocalProtocolError(invalid_amount)``."""
+        price = self._prices.of(root)
         rate = Rate(price_per_gib=price.price_per_gib, flat_fee=price.flat_fee)
-        if n_bytes is None:
-            weight = await trio.to_thread.run_sync(totals_of, self._store, selection, limiter=self._lookups)
-            n_bytes = CAR_HEADER_BYTES + weight.n_bytes + weight.n_blocks * CAR_SECTION_BYTES
         amount = rate.owed(n_bytes)
         if amount > AMOUNT_MAX:
             raise LocalProtocolError(ErrorCode.INVALID_AMOUNT, "the price is above what a voucher can carry")
@@ -157,7 +141,7 @@ class Counter:
     async def open(self, ask: Ask) -> Grant:
         """Decide on an answer. Raises ``Refusal``."""
         try:
-            estimate = await self.estimate(ask.selection, ask.n_bytes)
+            estimate = self.estimate(Cid(ask.selection.root), ask.n_bytes)
         except RetrievalError as error:
             raise Refusal(error, None) from error
         if estimate.amount == 0:

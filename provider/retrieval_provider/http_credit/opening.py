@@ -29,7 +29,6 @@ def open_counter(chain: EvmChain, ledger: Ledger, service: Service, settings: Pr
     return _CountedCounter(
         service.tally,
         books=books,
-        store=service.store,
         prices=service.prices,
         writer=service.writer,
         lookout=service.lookout,
@@ -39,7 +38,6 @@ def open_counter(chain: EvmChain, ledger: Ledger, service: Service, settings: Pr
         tariff=Tariff(deployment=chain.deployment, terms=books.channel_terms, exact_min=x402.transfer_min, deposit_min=x402.deposit_min),
         free_per_day=x402.free_per_day,
         clock=service.clock,
-        lookups=service.lookups,
     )
 
 

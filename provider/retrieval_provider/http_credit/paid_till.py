@@ -57,13 +57,13 @@ class PaidTill:
         now = asyncio.get_running_loop().time()
         if self._free_until.get(order.root, 0.0) > now:
             return Gift()
-        answer = await self._ask({"open": ask_json(_ask_of(order))})
+        answer = await self._ask({"open": ask_json(await _ask_of(order))})
         if answer["order"] is None:
             self._remember_free(order.root, now + FREE_KNOWN_S)
         return _PaidSale(self, answer["headers"], answer["order"])
 
     async def quote(self, order: Order | None) -> Mapping[str, object]:
-        return NO_PRICE if order is None else await self._ask({"estimate": ask_json(_ask_of(order))})
+        return NO_PRICE if order is None else await self._ask({"estimate": ask_json(await _ask_of(order))})
 
     async def receipt(self, order_id: bytes) -> bytes:
         answer = await self._ask({"receipt": order_id.hex()})
@@ -148,7 +148,7 @@ class _PaidSale:
             self.till.ended(self.order_id, sent_bytes)
 
 
-def _ask_of(order: Order) -> Ask:
+async def _ask_of(order: Order) -> Ask:
     headers = order.headers
     byte_range = order.byte_range
     return Ask(
@@ -162,7 +162,7 @@ def _ask_of(order: Order) -> Ask:
             range_start=None if byte_range is None else byte_range.first,
             range_end=None if byte_range is None else byte_range.last,
         ),
-        n_bytes=order.n_bytes,
+        n_bytes=await order.weigh() if order.n_bytes is None else order.n_bytes,
         payment=headers.get(PAYMENT_SIGNATURE.lower(), headers.get(PAYMENT_OLD_NAME)),
     )
 

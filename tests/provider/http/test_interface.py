@@ -24,7 +24,7 @@ from retrieval.cid import DAG_CBOR, cid_of, format_cid
 from retrieval.store.blocks import MemoryBlockStore
 
 SEEDED = settings(
-    max_examples=16,
+    max_examples=10,
     derandomize=True,
     deadline=None,
     database=None,

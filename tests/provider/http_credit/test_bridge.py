@@ -71,7 +71,7 @@ def order(n_bytes: int = 10, **fields: Any) -> Any:
 
 def test_a_question_is_read_as_it_was_asked() -> None:
     selection = Selection(root=SELECTION.root, path=("a", "b\u2028"), scope=Scope.ENTITY, range_start=-5, range_end=None)
-    for asked in (Ask(prefix="::/64", target="/ipfs/x?format=car", selection=selection, n_bytes=None, payment="e30="),):
+    for asked in (Ask(prefix="::/64", target="/ipfs/x?format=car", selection=selection, n_bytes=7, payment="e30="),):
         assert read_ask(json.loads(json.dumps(ask_json(asked)))) == asked
 
 

@@ -52,7 +52,11 @@ async def till_of(folder: Path, answer: Answer) -> AsyncIterator[tuple[PaidTill,
         server.close()
 
 
-def order(**headers: str) -> Order:
+async def weigh() -> int:
+    return 77
+
+
+def order(*, n_bytes: int | None = 5, **headers: str) -> Order:
     return Order(
         client="192.0.2.7",
         headers=headers,
@@ -62,7 +66,8 @@ def order(**headers: str) -> Order:
         form=None,
         scope=Scope.ALL,
         byte_range=None,
-        n_bytes=5,
+        n_bytes=n_bytes,
+        weigh=weigh,
     )
 
 
@@ -109,6 +114,22 @@ def test_a_payment_under_the_headers_old_name_is_one_too(tmp_path: Path) -> None
             await till.open(order(**{"x-payment": "old"}))
             await till.open(order(**{"x-payment": "old", "payment-signature": "new"}))
             assert [message["open"]["payment"] for message in node.heard] == ["old", "new"]
+
+    asyncio.run(check())
+
+
+def test_what_has_no_size_yet_is_weighed_by_the_worker_and_only_where_there_is_a_price(tmp_path: Path) -> None:
+    async def check() -> None:
+        async with till_of(tmp_path, lambda _: granted("aa")) as (till, node):
+            await till.open(order(n_bytes=None))
+            await till.open(order())
+            await till.quote(order(n_bytes=None))
+            asked = [message.get("open", message.get("estimate")) for message in node.heard]
+            assert [each["n_bytes"] for each in asked] == [77, 5, 77]
+        async with till_of(tmp_path, lambda _: granted(None)) as (till, node):
+            for _ in range(3):
+                await till.open(order(n_bytes=None))
+            assert len(node.heard) == 1
 
     asyncio.run(check())
 
