@@ -120,7 +120,8 @@ export interface Receipt {
   bytes: Uint8Array
   /** `verified`, or the label of what is wrong; absent where nobody has looked. */
   status?: string
-  provider: Uint8Array
+  /** Its peer id: the key that signed. */
+  provider: string
   body: Uint8Array
   signature: Uint8Array
   orderId: string

@@ -121,47 +121,31 @@ class Retrieved {
     return this._transfer.payments.flatMap(({ receipt }) => receipt ?? [])
   }
 
-  /** @param {BlobPropertyBag} [options] */
+  /**
+   * All of it, part by part: not by way of a Response, of which browsers tell that it failed and not what with, and not into a buffer of the
+   * size that the content claims.
+   * @param {BlobPropertyBag} [options]
+   */
   async blob (options) {
-    return new Blob(await this._parts(), options)
-  }
-
-  async bytes () {
-    const whole = new Uint8Array(this.size)
-    let at = 0
-    await this._read((part) => {
-      whole.set(part, at)
-      at += part.length
-    })
-    return whole
+    const reader = this.body.getReader()
+    const parts = []
+    for (;;) {
+      const { done, value } = await reader.read()
+      if (done) return new Blob(parts, options)
+      parts.push(value)
+    }
   }
 
   async arrayBuffer () {
-    return (await this.bytes()).buffer
+    return await (await this.blob()).arrayBuffer()
+  }
+
+  async bytes () {
+    return new Uint8Array(await this.arrayBuffer())
   }
 
   async text () {
-    return new TextDecoder().decode(await this.bytes())
-  }
-
-  async _parts () {
-    /** @type {Uint8Array<ArrayBuffer>[]} */
-    const parts = []
-    await this._read((part) => parts.push(part))
-    return parts
-  }
-
-  /**
-   * Read all of it. Not by way of a Response, of which browsers tell that it failed, and not what with.
-   * @param {(part: Uint8Array<ArrayBuffer>) => void} take
-   */
-  async _read (take) {
-    const reader = this.body.getReader()
-    for (;;) {
-      const { done, value } = await reader.read()
-      if (done) return
-      take(value)
-    }
+    return await (await this.blob()).text()
   }
 }
 
@@ -191,7 +175,7 @@ function gatewaysOf (options, target) {
   if (urls.length === 0) throw new RetrievalError('dial_failed', 'no gateway is named')
   if (options.token !== undefined && urls.length > 1) throw new RetrievalError('payment_mismatch', 'a token is for one gateway, and several are named')
   return urls.map((url) => {
-    /** @type {Gateway} */ // which its own payer asks for the price
+    /** @type {Gateway} */
     const gateway = new Gateway(url, payerOf(options, async () => (await askQuote(gateway, target, options))?.maxSpend ?? null))
     return gateway
   })

@@ -32,21 +32,11 @@ export class CarReader {
     this._ahead = []
     this._aheadBytes = 0
     this._isAtEnd = false
+    /** @type {Promise<void> | null} The block that is on its way. */
+    this._reading = null
     /** @type {unknown} What will be thrown when the blocks before it are used up. */
     this._failure = undefined
-    /** @type {Cid[] | null} */
-    this._roots = null
-  }
-
-  /** Bytes of the file that have been read. */
-  get readBytes () {
-    return this._source.readBytes
-  }
-
-  /** What the header calls its roots: a claim, for nothing to rely on. */
-  async roots () {
-    this._roots ??= await readHeader(this._source)
-    return this._roots
+    this._isBehindHeader = false
   }
 
   /**
@@ -54,46 +44,57 @@ export class CarReader {
    * @returns {Promise<Block | null>}
    */
   async next () {
-    await this._readAhead()
+    while (this._ahead.length === 0 && !this._isAtEnd) {
+      this._readAhead()
+      await this._reading
+    }
     const first = this._ahead.shift()
     if (first === undefined) {
       if (this._failure !== undefined) throw this._failure
       return null
     }
     this._aheadBytes -= first.block.payload.length
+    this._readAhead()
     await first.verified
     return first.block
   }
 
   /** Stop reading. What the network still brings is dropped. */
   async cancel () {
+    this._isAtEnd = true
     await this._source.cancel()
   }
 
-  /** Have the next block and, as far as they are here already, those behind it hashed. */
-  async _readAhead () {
-    while (!this._isAtEnd && this._aheadBytes < AHEAD_BYTES_MAX && this._ahead.length < AHEAD_BLOCKS_MAX) {
-      if (this._ahead.length > 0 && !this._source.holdsSection()) return
-      try {
-        const block = await this._readBlock()
-        if (block === null) {
-          this._isAtEnd = true
-          return
-        }
-        const verified = verify(block.cid, block.payload)
-        verified.catch(() => {}) // said by `next`, when its turn comes
-        this._ahead.push({ block, verified })
-        this._aheadBytes += block.payload.length
-      } catch (failure) {
-        this._failure = failure
+  /** Have the next block read while others are hashed and used, and so on, as far as there is room. */
+  _readAhead () {
+    const isFull = this._aheadBytes >= AHEAD_BYTES_MAX || this._ahead.length >= AHEAD_BLOCKS_MAX
+    if (this._reading === null && !this._isAtEnd && !isFull) this._reading = this._readOne()
+  }
+
+  async _readOne () {
+    try {
+      const block = await this._readBlock()
+      if (block === null) {
         this._isAtEnd = true
+        return
       }
+      const verified = verify(block.cid, block.payload)
+      verified.catch(() => {}) // said by `next`, when its turn comes
+      this._ahead.push({ block, verified })
+      this._aheadBytes += block.payload.length
+    } catch (failure) {
+      this._failure = failure
+      this._isAtEnd = true
+    } finally {
+      this._reading = null
     }
+    this._readAhead()
   }
 
   /** @returns {Promise<Block | null>} */
   async _readBlock () {
-    await this.roots()
+    if (!this._isBehindHeader) await checkHeader(this._source)
+    this._isBehindHeader = true
     const size = await this._source.length()
     if (size === null) return null
     if (size === 0 || size > SECTION_SIZE_MAX) {
@@ -119,14 +120,6 @@ class Source {
     /** @type {Uint8Array} */
     this._chunk = new Uint8Array()
     this._at = 0
-    this.readBytes = 0
-  }
-
-  /** Whether a whole section lies in the chunk that is here. */
-  holdsSection () {
-    const left = this._chunk.subarray(this._at)
-    const lengthSize = left.subarray(0, UVARINT_SIZE_MAX).findIndex((byte) => byte < 0x80) + 1
-    return lengthSize > 0 && readUvarint(left, 0, 'malformed_car')[0] <= left.length - lengthSize
   }
 
   /** The uvarint before a header or a section; null at the end of the file. */
@@ -138,7 +131,6 @@ class Source {
         throw cut()
       }
       bytes[n] = this._chunk[this._at++]
-      this.readBytes++
       if (bytes[n] < 0x80) return readUvarint(bytes.subarray(0, n + 1), 0, 'malformed_car')[0]
     }
     return readUvarint(bytes, 0, 'malformed_car')[0]
@@ -156,7 +148,6 @@ class Source {
       taken.set(part, filled)
       filled += part.length
       this._at += part.length
-      this.readBytes += part.length
     }
     return taken
   }
@@ -202,12 +193,15 @@ export function isAbort (error) {
   return error instanceof DOMException && (error.name === 'AbortError' || error.name === 'TimeoutError')
 }
 
-/** @param {Source} source */
-async function readHeader (source) {
+/**
+ * Read past the header. What it calls roots is a claim, for nothing to rely on.
+ * @param {Source} source
+ */
+async function checkHeader (source) {
   const size = await source.length()
   if (size === null) throw new RetrievalError('transfer_truncated', 'nothing came')
   if (size === 0 || size > HEADER_SIZE_MAX) throw new RetrievalError('malformed_car', `the header has ${size} bytes`)
-  return new HeaderParser(await source.take(size)).parse()
+  new HeaderParser(await source.take(size)).check()
 }
 
 function cut () {
@@ -217,7 +211,7 @@ function cut () {
 const [UINT, BYTES, TEXT, ARRAY, MAP, TAG] = [0, 2, 3, 4, 5, 6] // major types of CBOR
 const CID_TAG = 42
 
-/** Reads `{"roots": [CID…], "version": 1}` in DAG-CBOR, keys in either order, and nothing else. */
+/** Takes `{"roots": [CID…], "version": 1}` in DAG-CBOR, keys in either order, and nothing else. */
 class HeaderParser {
   /** @param {Uint8Array} bytes */
   constructor (bytes) {
@@ -225,27 +219,29 @@ class HeaderParser {
     this._at = 0
   }
 
-  parse () {
-    /** @type {Cid[] | null} */
-    let roots = null
+  check () {
     let version = null
+    let hasRoots = false
     for (let left = this._head(MAP, 2); left > 0; left--) {
-      const key = new TextDecoder().decode(this._take(this._head(TEXT, 7)))
-      if (key === 'version' && version === null) version = this._head(UINT, Number.MAX_SAFE_INTEGER)
-      else if (key === 'roots' && roots === null) roots = Array.from({ length: this._head(ARRAY, ROOTS_MAX) }, () => this._cid())
-      else throw malformed(`the header has a key ${key} too many`)
+      const key = new TextDecoder().decode(this._take(this._head(TEXT, 'version'.length)))
+      if (key === 'version' && version === null) {
+        version = this._head(UINT, Number.MAX_SAFE_INTEGER)
+      } else if (key === 'roots' && !hasRoots) {
+        for (let nRoots = this._head(ARRAY, ROOTS_MAX); nRoots > 0; nRoots--) this._checkCid()
+        hasRoots = true
+      } else {
+        throw malformed(`the header has a key ${key} too many`)
+      }
     }
-    if (version !== 1 || roots === null) throw malformed(`version ${version} is not read here`)
+    if (version !== 1 || !hasRoots) throw malformed(`version ${version} is not read here`)
     if (this._at !== this._bytes.length) throw malformed("bytes follow the header's map")
-    return roots
   }
 
-  _cid () {
+  _checkCid () {
     if (this._head(TAG, CID_TAG) !== CID_TAG) throw malformed('a root is no CID')
     const bytes = this._take(this._head(BYTES, CID_SIZE_MAX + 1))
-    const [cid, end] = readCid(bytes, 1, 'malformed_car')
+    const [, end] = readCid(bytes, 1, 'malformed_car')
     if (bytes[0] !== 0 || end !== bytes.length) throw malformed('a root is no CID')
-    return cid
   }
 
   /**

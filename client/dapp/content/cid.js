@@ -5,9 +5,9 @@
  */
 
 import { RetrievalError } from '../errors.js'
-import { concat, equal, toHex } from './bytes.js'
+import { equal, toHex } from './bytes.js'
 import * as multibase from './multibase.js'
-import { readUvarint, uvarint } from './varint.js'
+import { readUvarint } from './varint.js'
 
 export const RAW = 0x55
 export const DAG_PB = 0x70
@@ -124,13 +124,4 @@ export async function sha256 (bytes) {
     throw new RetrievalError('internal', 'this page has no WebCrypto: it must come over https, or from localhost')
   }
   return new Uint8Array(await crypto.subtle.digest('SHA-256', /** @type {BufferSource} */ (bytes)))
-}
-
-/**
- * The CIDv1 of a block under sha2-256.
- * @param {number} codec
- * @param {Uint8Array} payload
- */
-export async function hashCid (codec, payload) {
-  return cidOf(concat(Uint8Array.of(1), uvarint(codec), Uint8Array.of(SHA2_256, SHA2_256_SIZE), await sha256(payload)))
 }

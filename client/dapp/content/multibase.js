@@ -2,7 +2,7 @@
 
 import { EMPTY, concat, fromBigInt } from './bytes.js'
 
-export const BASE58 = '123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz'
+const BASE58 = '123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz'
 
 const BASE32 = 'abcdefghijklmnopqrstuvwxyz234567'
 const BASE36 = '0123456789abcdefghijklmnopqrstuvwxyz'

@@ -39,16 +39,6 @@ export function readProtobufVarint (bytes, at, end) {
 }
 
 /**
- * @param {number} value
- * @returns {Uint8Array}
- */
-export function uvarint (value) {
-  const bytes = []
-  for (; value > 0x7f; value = Math.floor(value / 128)) bytes.push((value % 128) | 0x80)
-  return Uint8Array.of(...bytes, value)
-}
-
-/**
  * @param {Uint8Array} bytes
  * @param {number} at
  * @param {number} end

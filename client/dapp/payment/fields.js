@@ -10,7 +10,6 @@ import { fromBase64, fromHex, toBase64, utf8 } from '../content/bytes.js'
 export const HEADER_SIZE_MAX = 16 << 10 // characters of base64
 export const TEXT_MAX = 2048 // characters of a field that may hold a URL
 export const AMOUNT_MAX = (1n << 128n) - 1n
-export const UINT256_MAX = (1n << 256n) - 1n
 
 /** One JSON object, read field by field. */
 export class Fields {

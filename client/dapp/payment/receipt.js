@@ -7,7 +7,7 @@
 
 import { concat, equal, fromBase64, fromHex, toBigInt, toHex, utf8 } from '../content/bytes.js'
 import { cidOf } from '../content/cid.js'
-import { toBase58 } from '../content/multibase.js'
+import * as multibase from '../content/multibase.js'
 import { RetrievalError } from '../errors.js'
 import { decodeCbor, malformed } from './cbor.js'
 import { CONFIG_SIZE, channelId, readConfig } from './typed-data.js'
@@ -18,6 +18,7 @@ export const RECEIPT = 'Retrieval-Receipt'
 const VERSION = 2n
 const HEADER_MAX = 16 << 10 // characters
 const GIB = 1n << 30n
+const PEER_ID_SIZE = 38
 const ED25519_PREFIX = fromHex('002408011220') // of a peer id that is the key itself (libp2p specs, "peer-ids")
 const SIGNED_AS = utf8('retrieval/http-sale/1\0')
 const SCOPES = ['block', 'entity', 'all']
@@ -42,7 +43,7 @@ export function readReceipt (encoded) {
   const voucher = proof?.members(3)
   return {
     bytes,
-    provider: receipt.blob(2, 38),
+    provider: multibase.toBase58(receipt.blob(2, PEER_ID_SIZE)),
     body,
     signature: signed.blob(2, 64),
     orderId: toHex(said.blob(1, 16)),
@@ -99,11 +100,6 @@ export function receiptFileName (receipt) {
   return `${receipt.orderId}.receipt.cbor`
 }
 
-/** The provider's peer id, as people write it. @param {Receipt} receipt */
-export function providerOf (receipt) {
-  return toBase58(receipt.provider)
-}
-
 /**
  * The receipt that came with an answer, and whether it holds: `status` is `verified`, or the label of what is wrong with it. Never a reason
  * to refuse the content, which was verified for itself.
@@ -128,10 +124,13 @@ export async function receiptOf (response, expected) {
 
 /** @param {Receipt} receipt */
 async function verifySignature ({ provider, body, signature }) {
-  if (!equal(provider.subarray(0, ED25519_PREFIX.length), ED25519_PREFIX)) throw new RetrievalError('unsupported_key')
+  const peerId = multibase.decode(`z${provider}`)
+  if (peerId?.length !== PEER_ID_SIZE || !equal(peerId.subarray(0, ED25519_PREFIX.length), ED25519_PREFIX)) {
+    throw new RetrievalError('unsupported_key', provider)
+  }
   let key
   try {
-    key = await crypto.subtle.importKey('raw', provider.slice(ED25519_PREFIX.length), 'Ed25519', false, ['verify'])
+    key = await crypto.subtle.importKey('raw', peerId.slice(ED25519_PREFIX.length), 'Ed25519', false, ['verify'])
   } catch (cause) {
     throw new RetrievalError('unsupported_key', 'this browser has no Ed25519, or this is no key of it', { cause })
   }
