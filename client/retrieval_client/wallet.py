@@ -91,6 +91,8 @@ class Wallet:
             for key, channel in fold.scan(storage, HttpChannelRecord)
         }
         """Those that are spent from over HTTP; they belong to Trio's thread."""
+        self.web_opening: Final = trio.Lock()
+        """To be held by who opens one, so that two fetches do not open two."""
         self._writer: JournalWriter | None = None
         self._turns: Final[dict[PeerId, trio.Lock]] = {}
         for key, channel in fold.scan(storage, ChannelRecord):

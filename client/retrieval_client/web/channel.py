@@ -82,6 +82,7 @@ class WebChannel:
             return 0, []
         count = self._purse.count
         if count.signed > self.outlay.channel.balance:
+            self._purse.count = Count(charged=self.outlay.charged, signed=self.outlay.signed)
             detail = f"{count.signed} was signed, and {self.outlay.channel.balance} is known to be deposited"
             raise RemoteProtocolError(ErrorCode.VOUCHER_OVER_DEPOSIT, detail)
         return count.charged - before, self.outlay.correct(count.charged, count.signed, now)

@@ -141,11 +141,16 @@ class Till:
         check_offer(offer, wallet.deployment, wallet.key.address)
         await self._hear_price(connection)
         self._check_amount(ask, offer)
-        fitting = [channel for channel in wallet.web_channels.values() if channel.fits(offer)]
-        channel = max(fitting, key=lambda channel: channel.outlay.credit, default=None)
+        channel = self._best(offer)
         if channel is None or not channel.covers(offer.amount):
-            channel = await self._fund(channel, offer)
+            channel = await self._fund(offer)
         return channel, offer
+
+    def _best(self, offer: Requirements) -> WebChannel | None:
+        """The channel that an offer takes with most money in it."""
+        assert self._wallet is not None
+        fitting = [channel for channel in self._wallet.web_channels.values() if channel.fits(offer)]
+        return max(fitting, key=lambda channel: channel.outlay.credit, default=None)
 
     async def _hear_price(self, connection: Connection) -> None:
         """Once, where the gateway has an answer: what all of it costs, held against the limits before anything is signed."""
@@ -192,7 +197,7 @@ class Till:
 
     # where the money is
 
-    async def _fund(self, channel: WebChannel | None, offer: Requirements) -> WebChannel:
+    async def _fund(self, offer: Requirements) -> WebChannel:
         """Look for a deposit that we do not know of; open a channel where there is none, as far as the wallet's owner allowed.
 
         A channel that was used up is not topped up here: then ``auto_open_max`` would be no limit.
@@ -202,9 +207,10 @@ class Till:
         assert writer is not None
         rpc, deposit = wallet.settings.chain.rpc, wallet.settings.wallet.auto_open_max
         if not rpc:
-            raise self._short_of_money(channel, offer)
+            raise self._short_of_money(self._best(offer), offer)
         began, chain = self._clock(), self._open_chain(rpc)
-        async with self._patience():
+        async with self._patience(), wallet.web_opening:
+            channel = self._best(offer)  # which another fetch may have opened meanwhile
             if channel is not None:
                 await refresh(writer, chain, channel, now=began)
             is_empty = channel is None or channel.outlay.channel.balance == 0
@@ -236,9 +242,9 @@ class Till:
             self._check_amount(ask, offer)
             if not channel.covers(offer.amount):  # another fetch spent it meanwhile
                 raise self._short_of_money(channel, offer)
-            payment = await self._sign(channel, offer)
             is_answered = False
             try:
+                payment = await self._sign(channel, offer)
                 headers = {**replies.CAR_HEADERS, PAYMENT_SIGNATURE: payment.to_header()}
                 answer = await connection.ask(f"/ipfs/{ask.address}", headers)
                 if answer.head.status == 402:

@@ -207,3 +207,31 @@ def test_whatever_it_says_no_more_is_signed_than_the_budgets_allow(
         assert outcome.signed <= before + budget
         assert outcome.spent <= budget
     assert max(gateway.vouchers) <= min(DEPOSIT, signed_before + 2 * budget)
+
+
+def test_a_fetch_that_is_cancelled_anywhere_leaves_its_channel_to_others(buyer: Buyer) -> None:
+    gateway = PaidGateway(buyer.store)
+    own_settings, _ = load(ClientSettings, buyer.home.config_path, {}, {})
+
+    async def main(url: str) -> None:
+        clock = steady_clock()
+        async with (
+            open_wallet_in_turn(buyer.home, own_settings, command="test", now=clock()) as wallet,
+            open_writer(wallet.journal, clock) as writer,
+        ):
+            channel = give_channel(wallet, gateway.offer(), DEPOSIT)
+
+            async def fetch() -> None:
+                wanted = WebWanted(source=buyer.source, provider=parse_gateway(url), spend_max=BUDGET, timeout_s=20)
+                await WebFetch(wallet, MemoryBlockStore(), writer, wanted, clock=clock, open_chain=_no_chain).run()
+
+            for n in range(40):
+                with trio.move_on_after(n / 1000):
+                    await fetch()
+            await fetch()
+            assert channel.outlay.signed >= gateway.charged == channel.outlay.charged
+
+    with gateway.serving() as served:
+        trio.run(main, served.url)
+    with closing(LmdbStateStorage.open_readonly(buyer.home.state_path)) as state:
+        assert check(state).promised == gateway.charged
