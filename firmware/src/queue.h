@@ -29,6 +29,7 @@ struct queued {
     bool carry;          /* this relay still has to write itself into it: it does so when it sends it */
     bool carried;        /* it has, and no receipt is about it yet */
     bool raw;            /* bytes of another protocol: no packet */
+    bool faint;          /* a flood that came over a link which loses frames */
     uint8_t priority;
     uint8_t n_sent;
     uint8_t n_heard;     /* copies heard while it waited */
@@ -66,8 +67,5 @@ uint32_t queue_find(const struct queue *queue, const uint8_t *hash);
 /* The earliest time at which a place is due, and at which one expires; UINT64_MAX when all are empty. */
 uint64_t queue_due_us(const struct queue *queue);
 uint64_t queue_deadline_us(const struct queue *queue);
-
-/* Places that are not empty. */
-uint32_t queue_length(const struct queue *queue);
 
 #endif

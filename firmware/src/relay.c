@@ -7,9 +7,14 @@
 #include "sender.h"
 
 enum {
-    HEARD_MAX = 3, /* others that were heard sending it on make our copy of a flood worthless */
+    HEARD_MAX = 2, /* others that were heard sending it on make our copy of a flood worthless */
     RSSI_OFFSET = 157,
     SPREAD_NEIGHBOURS_MAX = 8,
+    SNR_LIMIT_SF7_QUARTER_DB = -30, /* -7.5 dB, and 2.5 dB less for each step of the spreading factor: what can be demodulated */
+    SNR_LIMIT_STEP_QUARTER_DB = 10,
+    FAINT_QUARTER_DB = 20, /* above that limit: with less margin every few frames get lost */
+    FAINT_AIRTIMES = 40,   /* that a faint flood waits for a copy over a better link */
+    HEARD_FAINT_MAX = 1,
     RAW_TYPE = 0,
 };
 
@@ -67,8 +72,31 @@ static uint32_t make_room(struct node *node, uint8_t priority)
     return place;
 }
 
-/* The packet is in the queue already. The next relay's copy of a direct one tells that it went on; a cheaper copy of a flood takes the
- * dearer one's place; and of a flood that others were heard sending on often enough ours is not needed. */
+/* A flood that came over a link near its limit. What it finds would be answered over that link, and each frame of the answer sent twice: so
+ * ways are made of better links wherever there are some. */
+static bool is_faint(const struct node *node)
+{
+    const int steps = (int)node->radio.channel.modulation.spreading_factor - 7;
+    const int limit = SNR_LIMIT_SF7_QUARTER_DB - SNR_LIMIT_STEP_QUARTER_DB * steps;
+
+    return !rmn_packet_direct(node->reception.frame) && node->reception.snr_quarter_db < limit + FAINT_QUARTER_DB;
+}
+
+/* Floods wait a while at random, longer where more relays might send at once; direct packets have one relay to wait for. */
+static uint64_t delay_us(struct node *node, bool faint, uint64_t now_us)
+{
+    const uint32_t n = neighbours_count(&node->neighbours, (uint32_t)(now_us / 1000000));
+    const uint32_t airtime_us = channel_airtime_us(&node->radio.channel, node->reception.size);
+
+    if (rmn_packet_direct(node->reception.frame)) {
+        return 0;
+    }
+    return (faint ? (uint64_t)airtime_us * FAINT_AIRTIMES : 0)
+           + sender_jitter_us(node, (uint64_t)airtime_us * (2 + (n < SPREAD_NEIGHBOURS_MAX ? n : SPREAD_NEIGHBOURS_MAX)) / 2);
+}
+
+/* The packet is in the queue already. The next relay's copy of a direct one tells that it went on; a copy of a flood over a better link, or a
+ * cheaper one over a link as good, takes its place; and of a flood that others were heard sending on often enough ours is not needed. */
 static void heard_again(struct node *node, uint32_t place, uint64_t now_us)
 {
     struct queued *const queued = &node->queue.places[place];
@@ -87,29 +115,24 @@ static void heard_again(struct node *node, uint32_t place, uint64_t now_us)
     if (!queued->carry) {
         return;
     }
-    if (price_code(frame) < queued->price_code) {
+    const bool faint = is_faint(node);
+    if (queued->faint && !faint) {
+        fill(node, place, frame, node->reception.size, now_us, delay_us(node, false, now_us));
+        queued->carry = true;
+        return;
+    }
+    if (queued->faint == faint && price_code(frame) < queued->price_code) {
         const uint64_t due_us = queued->due_us;
         fill(node, place, frame, node->reception.size, now_us, 0);
         queued->carry = true;
+        queued->faint = faint;
         queued->due_us = due_us;
         return;
     }
     queued->n_heard = (uint8_t)(queued->n_heard + 1);
-    if (queued->n_heard >= HEARD_MAX) {
+    if (queued->n_heard >= (queued->faint ? HEARD_FAINT_MAX : HEARD_MAX)) {
         queued->state = QUEUED_EMPTY;
     }
-}
-
-/* Floods wait a while at random, longer where more relays might send at once; direct packets have one relay to wait for. */
-static uint64_t delay_us(struct node *node, uint64_t now_us)
-{
-    const uint32_t n = neighbours_count(&node->neighbours, (uint32_t)(now_us / 1000000));
-    const uint32_t airtime_us = channel_airtime_us(&node->radio.channel, node->reception.size);
-
-    if (rmn_packet_direct(node->reception.frame)) {
-        return 0;
-    }
-    return sender_jitter_us(node, (uint64_t)airtime_us * (2 + (n < SPREAD_NEIGHBOURS_MAX ? n : SPREAD_NEIGHBOURS_MAX)) / 2);
 }
 
 static bool concerns_host(const struct node *node, const uint8_t *frame)
@@ -140,8 +163,9 @@ static void carry_on(struct node *node, const uint8_t *hash, uint64_t now_us)
     }
     const uint32_t place = make_room(node, queue_priority(rmn_packet_type(frame)));
     if (place != QUEUE_NONE) {
-        fill(node, place, frame, node->reception.size, now_us, delay_us(node, now_us));
+        fill(node, place, frame, node->reception.size, now_us, delay_us(node, is_faint(node), now_us));
         node->queue.places[place].carry = true;
+        node->queue.places[place].faint = is_faint(node);
     }
 }
 
