@@ -143,13 +143,3 @@ uint64_t queue_deadline_us(const struct queue *queue)
     }
     return deadline_us;
 }
-
-uint32_t queue_length(const struct queue *queue)
-{
-    uint32_t n = 0;
-
-    for (uint32_t i = 0; i < QUEUE_MAX; i++) {
-        n += queue->places[i].state != QUEUED_EMPTY ? 1 : 0;
-    }
-    return n;
-}

@@ -281,7 +281,11 @@ static enum sx1262_event sensed(struct sx1262 *radio, uint32_t irq)
 
 enum sx1262_event sx1262_poll(struct sx1262 *radio, struct sx1262_reception *reception)
 {
-    if (radio->mode == SX1262_OFF || radio->mode == SX1262_FAILED || !hal_radio_interrupt(radio->board)) {
+    if (!hal_radio_interrupt(radio->board)) {
+        return SX1262_NOTHING;
+    }
+    if (radio->mode == SX1262_OFF || radio->mode == SX1262_FAILED) {
+        hal_radio_reset(radio->board); /* nobody waits for what it has to say, and the line must fall */
         return SX1262_NOTHING;
     }
     const uint32_t irq = irq_status(radio);

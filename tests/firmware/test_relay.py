@@ -269,3 +269,44 @@ def test_a_host_sends_nothing_while_the_radio_is_off(lines: Lines) -> None:
     line.run(1)
     line.hosts[0].send(flood().encode())
     assert line.hosts[0].refusals == [bytes((0, 3))]
+
+
+def test_a_radio_that_speaks_while_nobody_listens_to_it_is_reset(lines: Lines) -> None:
+    line = lines(2)
+    line.set_up()
+    machine = line.machines["n1"]
+    machine._pins = 2  # BUSY hangs: the driver gives the radio up
+    line.hosts[1].send(flood(5).encode())
+    line.run(2)
+    machine._pins = 0
+    line.hosts[0].send(flood(6).encode())  # and then DIO1 rises
+    line.run(120)
+    line.hosts[0].send(flood(7).encode())
+    line.run(10)
+    assert 7 in [packet.packet_id for packet in line.sends(1)]
+
+
+def test_a_record_that_is_heard_going_on_is_taken_out_of_the_queue(lines: Lines) -> None:
+    line = lines(4)
+    line.set_up(fee_code=10)
+    for number in range(3):
+        line.hosts[0].send(direct(line, [1, 2, 3], number=number).encode())
+        line.run(12)
+    assert [line.hosts[number].counters()[SENT_AGAIN] for number in (0, 1)] == [0, 0]
+    assert len(line.sends(1)) == 3
+
+
+def test_a_flood_that_three_neighbours_have_sent_on_is_not_sent_on_again(lines: Lines) -> None:
+    line = lines(2)
+    line.set_up()
+    original = flood(payload=bytes(100), type_=PacketType.FRAGMENT)
+    line.hosts[0].tell(Own.RAW, b"\x01")
+    for number in range(5):
+        copy = replace(original, hops=1, trail=(Entry(tag=bytes((number,)) * 4, fee_code=0),))
+        line.hosts[0].send(copy.encode())
+    line.run(0.1)
+    line.hosts[1].tell(0x0C, (1).to_bytes(2, "big"))  # 360 ms an hour: it waits
+    line.hosts[1].send(flood(50, payload=bytes(100), hop_limit=0).encode())
+    line.run(30)
+    assert line.hosts[1].counters()[DUPLICATE] >= 3
+    assert len(line.sends(1, PacketType.FRAGMENT)) <= 1

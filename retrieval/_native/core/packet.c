@@ -96,12 +96,6 @@ const uint8_t *rmn_packet_destination(const uint8_t *frame)
     return frame + DESTINATION_AT;
 }
 
-const uint8_t *rmn_packet_payload(const uint8_t *frame, size_t *size)
-{
-    *size = frame[2];
-    return frame + RMN_PACKET_HEAD_SIZE;
-}
-
 bool rmn_packet_for_everyone(const uint8_t *frame)
 {
     return nobody(frame + DESTINATION_AT);

@@ -85,7 +85,6 @@ uint32_t rmn_packet_hop_limit(const uint8_t *frame);
 uint32_t rmn_packet_hops(const uint8_t *frame);
 const uint8_t *rmn_packet_origin(const uint8_t *frame);      /* 8 bytes */
 const uint8_t *rmn_packet_destination(const uint8_t *frame); /* 8 bytes */
-const uint8_t *rmn_packet_payload(const uint8_t *frame, size_t *size);
 
 /* Whether it is for whoever hears it. */
 bool rmn_packet_for_everyone(const uint8_t *frame);
