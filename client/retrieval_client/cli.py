@@ -10,7 +10,7 @@ import sys
 from contextlib import closing
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, BinaryIO, Final
 
 import click
 
@@ -303,6 +303,33 @@ def statement(console: Console, home: Home, as_csv: bool) -> None:
 @common_options
 def receipts() -> None:
     """List, check and hand out receipts: what proves a delivery to anybody, offline."""
+
+
+@cli.group()
+@common_options
+def radio() -> None:
+    """Pay relays for carrying over the radio."""
+
+
+@radio.command("settle")
+@click.argument("file", type=click.File("rb"), metavar="FILE")
+@click.option("-o", "--out", required=True, type=click.Path(path_type=Path), metavar="FILE", help="Where to write the voucher.")
+@verb
+def radio_settle(console: Console, home: Home, file: BinaryIO, out: Path) -> None:
+    """Pay what a relay's operator claims, as far as receipts prove it, and write a voucher for its `retrieval-provider radio book`."""
+    import time
+
+    from retrieval.console import facts
+    from retrieval.home import replace_file
+    from retrieval.wire import shape
+
+    from .relays import FILE_SIZE_MAX, settle
+
+    settlement = settle(home, _settings(home), file.read(FILE_SIZE_MAX), now=time.time())
+    replace_file(out, shape.encode(settlement), mode=0o644)
+    promised = settlement.voucher.amount if settlement.voucher is not None else 0
+    result = {"path": str(out), "packets": len(settlement.paid), "promised": str(promised)}
+    console.emit(result, table=lambda: facts({name: str(value) for name, value in result.items()}))
 
 
 @receipts.command("list")

@@ -9,7 +9,7 @@ import shutil
 import sys
 from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, BinaryIO, Final
 
 import click
 
@@ -330,6 +330,42 @@ def radio_status(console: Console, home: Home) -> None:
 
     result = ask(home)
     console.emit(result, table=lambda: screens.status(result))
+
+
+@radio.command("claim")
+@click.argument("origin", metavar="PEER_ID")
+@click.option("-o", "--out", required=True, type=click.Path(path_type=Path), metavar="FILE", help="Where to write it.")
+@verb
+def radio_claim(console: Console, home: Home, origin: str, out: Path) -> None:
+    """Write what a client owes our relay into a file, for its `retrieval-client radio settle`."""
+    from retrieval.console import facts
+    from retrieval.home import replace_file
+    from retrieval.identity import parse_peer_id
+    from retrieval.wire import shape
+
+    from .radio.claims import claim_on
+
+    with closing(_state(home)) as state:
+        claim = claim_on(state, parse_peer_id(origin))
+    replace_file(out, shape.encode(claim), mode=0o644)
+    result = {"path": str(out), "receipts": len(claim.receipts), "channel": claim.channel_id.hex()}
+    console.emit(result, table=lambda: facts({name: str(value) for name, value in result.items()}))
+
+
+@radio.command("book")
+@click.argument("file", type=click.File("rb"), metavar="FILE")
+@verb
+def radio_book(console: Console, home: Home, file: BinaryIO) -> None:
+    """Book the voucher in a file that came back for a claim."""
+    from retrieval.console import facts
+
+    from .commands import book_carriages
+    from .config import load_settings
+    from .radio.claims import FILE_SIZE_MAX
+
+    settings, _ = load_settings(home)
+    result = book_carriages(home, settings, file.read(FILE_SIZE_MAX))
+    console.emit(result, table=lambda: facts({name: str(value) for name, value in result.items()}))
 
 
 @cli.group()

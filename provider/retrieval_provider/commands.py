@@ -75,7 +75,16 @@ def verbs_of(node: Node, settings: ProviderSettings, pages: tuple[str, ...]) -> 
 
         return {"radio": None if node.desk is None else status_of(node.desk, node.service)}
 
-    return {"claim": claim, "price": price, "status": status, "radio": radio, **live.verbs_of(node)}
+    async def radio_book(args: Json) -> Json:
+        from .radio.claims import book, settlement_of
+
+        service = node.service
+        step = book(service.books, service.state, settlement_of(bytes.fromhex(args["settlement"])))
+        await service.writer.commit(step.records)
+        return {"records": len(step.records)}
+
+    verbs: dict[str, Verb] = {"claim": claim, "price": price, "status": status, "radio": radio, "radio-book": radio_book}
+    return {**verbs, **live.verbs_of(node)}
 
 
 def set_price(home: Home, subject: Cid | None, price: PriceRecord) -> None:
@@ -102,6 +111,19 @@ def claim(home: Home, settings: ProviderSettings, channel: str | None) -> Json:
         lambda state: claimed_json(_claim_here(home, settings, state, channel)),
         timeout_s=CLAIM_TIMEOUT_S,
     )
+
+
+def book_carriages(home: Home, settings: ProviderSettings, settlement: bytes) -> Json:
+    """Book a voucher that came for what our relay carried. Raises ``RetrievalError`` as ``radio.claims.book`` does."""
+    from .ledger import restore_books
+    from .radio.claims import book, settlement_of
+
+    def here(state: LmdbStateStorage) -> Json:
+        step = book(restore_books(home, settings, state), state, settlement_of(settlement))
+        Journal(state, fold.reduce).append(step.records, int(time.time() * 1000))
+        return {"records": len(step.records)}
+
+    return _ask_or_do(home, "radio-book", {"settlement": settlement.hex()}, here, timeout_s=ASK_TIMEOUT_S)
 
 
 def ask_status(home: Home) -> Json | None:
