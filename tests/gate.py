@@ -54,6 +54,11 @@ class Gate:
         with self._changed:
             return self._n_passed >= self._limit
 
+    def until_holding(self, timeout_s: float = 30.0) -> None:
+        """Until as many bytes have passed as may."""
+        with self._changed:
+            assert self._changed.wait_for(lambda: self._n_passed >= self._limit, timeout_s)
+
     def cut(self) -> None:
         """Break every connection, and lose what was held."""
         with self._changed:

@@ -63,9 +63,11 @@ TRANSIENT: Final = frozenset(
         ErrorCode.SHUTTING_DOWN,
         ErrorCode.INVALID_CURSOR,
         ErrorCode.STALE_VOUCHER,
+        ErrorCode.PAYMENT_MISMATCH,
     }
 )
-"""After these the same provider is asked again, until nothing has moved for a while. A chain that does not answer is not among them:
+"""After these the same provider is asked again, until nothing has moved for a while: where it counts our payments in another way than we
+do, its next quote says how. A chain that does not answer is not among them:
 nothing that was fetched waits for it."""
 
 
@@ -277,37 +279,44 @@ class _Attempt:
 
     async def _go_on(self, open_deal: OpenDeal) -> bool:
         """Bring an open deal to its end; False when it had to be given up."""
-        now = self._fetch.clock()
         self._conversation.follow(open_deal.deal_id)
+        async with self._wallet.turn_with(self._wanted.provider.peer_id):
+            purchase = await self._take_up(open_deal)
+        if purchase is not None and not purchase.lifecycle.is_over:
+            await self._receive(purchase)
+        return purchase is not None
+
+    async def _take_up(self, open_deal: OpenDeal) -> Purchase | None:
+        """A deal that goes on, or is countersigned by now; None when it had to be given up."""
+        now = self._fetch.clock()
         if not await self._is_still_open(open_deal):
-            return False
+            return None
         purchase = await self._restore(open_deal)
         if purchase is None or not purchase.may_resume:
             await self._give_up(open_deal, ErrorCode.QUOTE_EXPIRED, "blocks it was paid for are no longer here")
-            return False
+            return None
         self._tally.spent[purchase.deal_id] = purchase.paid.deal_amount
         if purchase.walk.done and not purchase.is_unpaid and await self._ask_done(purchase):
-            return True
+            return purchase
         if open_deal.deal.expires_ms <= now * 1000:
             await self._give_up(open_deal, ErrorCode.QUOTE_EXPIRED, "it was not taken up in time")
-            return False
+            return None
         await self._fetch.on_quote(purchase.quote)
         self._check_budget(purchase.quote, except_deal=purchase.deal_id)
         self._tally.total_bytes = purchase.walk.n_bytes - purchase.verified_bytes + purchase.quote.n_bytes
         self._conversation.say(self._machine.take_up(purchase, now=now))
-        await self._receive(purchase)
-        return True
+        return purchase
 
     async def _is_still_open(self, open_deal: OpenDeal) -> bool:
-        """Whether it can be taken up, where several deals of one channel were cut off together.
+        """Whether it can be taken up: it is given up where the provider does not count what it was paid.
 
-        Their payments build on one another, and only the last one is sent again. So the provider is asked first how far it counts.
+        A deal's last payment is sent again, in case it was lost. That is enough where nothing was paid after it; what several deals of one
+        channel paid builds on one another, so then the provider is asked first how far it counts.
         """
-        wallet, line = self._wallet, self._wallet.line(open_deal.deal.line_key)
+        wallet, line, receipt = self._wallet, self._wallet.line(open_deal.deal.line_key), open_deal.receipt
         cut_off = [each for each in wallet.open_deals() if each.deal.line_key == line.key and not wallet.is_running(each)]
-        if line.channel is None or len(cut_off) < 2:
-            return True
-        async with wallet.turn_with(self._wanted.provider.peer_id):
+        is_last = line.best_amount in (0, Receipt.decode(receipt.receipt.body).channel_amount if receipt is not None else 0)
+        if line.channel is not None and (len(cut_off) > 1 or not is_last):
             quoted, best = await self._ask()
             if quoted.quote.channel is not None and quoted.quote.channel.channel_id == line.key:
                 await self._agree_on_paid(line, quoted.quote.channel, best.get(line.key))
@@ -319,18 +328,18 @@ class _Attempt:
         line = self._wallet.line(open_deal.deal.line_key)
         line.purchases.pop(open_deal.deal_id, None)
         cursor = shape.decode(Quote, open_deal.deal.quote.body).cursor
+        await trio.to_thread.run_sync(fast_forward, store, walk, cursor)
+        if walk.n_blocks < cursor:
+            return None
+        receipt = open_deal.receipt.receipt if open_deal.receipt is not None else None
+        purchase = Purchase.restore(open_deal.deal_id, open_deal.deal, receipt, line, walk)
 
-        def restore() -> Purchase | None:
-            fast_forward(store, walk, cursor)
-            if walk.n_blocks < cursor:
-                return None
-            receipt = open_deal.receipt.receipt if open_deal.receipt is not None else None
-            purchase = Purchase.restore(open_deal.deal_id, open_deal.deal, receipt, line, walk)
+        def hold_all() -> None:
             while (cid := walk.expected) is not None and (size := store.size(cid)) is not None:
                 purchase.hold(store.get(cid) if walk.needs_payload else None, size)
-            return purchase
 
-        return await trio.to_thread.run_sync(restore)
+        await trio.to_thread.run_sync(hold_all)
+        return purchase
 
     async def _ask_done(self, purchase: Purchase) -> bool:
         """Ask for the countersignature of what is verified and paid; False where the provider still has the deal open."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from http import HTTPStatus
 from typing import Final
 
 import trio
@@ -278,6 +279,12 @@ class Errands:
         errand.tallies.append(fetch.tally)
         try:
             await fetch.run()
+        except RetrievalError as error:
+            if spend_max or error.row.http_status != HTTPStatus.PAYMENT_REQUIRED:
+                raise
+            if errand.permit.may_spend:
+                raise LocalProtocolError(ErrorCode.OVER_BUDGET, "it has a price, and nothing more may be spent") from error
+            raise PriceAsked(await self._market.price(provider, errand.source)) from error
         finally:
             errand.unanswered += fetch.unanswered
 

@@ -83,6 +83,10 @@ class Market:
             del self._set_back_until[name]
         self._set_back_until[str(provider)] = now + SET_BACK_S
 
+    async def price(self, provider: Provider, source: Source) -> Price:
+        """What a provider asks for what of a source is not here. Raises ``RetrievalError``."""
+        return await self._ask(provider, source)
+
     async def ranked(self, source: Source, providers: Sequence[Provider]) -> list[Provider]:
         """The order in which to try them. A single one is not asked first: it says its price when it is bought from."""
         if len(providers) < 2:

@@ -250,6 +250,32 @@ def test_many_files_at_once_are_paid_from_one_channel(shop: Shop) -> None:
     assert promised(home) == sum(PRICE.owed(root.n_bytes) for root in roots)
 
 
+@pytest.mark.parametrize("held_after", [0, 1 * MIB, 5 * MIB])
+def test_deals_that_are_cut_off_together_are_each_paid_once(shop: Shop, held_after: int) -> None:
+    """Their payments build on one another, and the provider may have heard of none, some or all of them."""
+    contents = [os.urandom(2 * MIB + n) for n in range(8)]
+    roots = []
+    for n, content in enumerate(contents):
+        (shop.folder / f"{n}.bin").write_bytes(content)
+        roots.append(shop.add(shop.folder / f"{n}.bin"))
+    with shop.serving() as node, Gate(port_of(node)) as gate:
+        home = shop.client(gateway__providers=[gated(node, gate)])
+        funded(home, node)
+        with open_counter(home) as counter:
+            token = counter.new_token()
+            with ThreadPoolExecutor(8) as asking:
+                gate.hold_after(held_after)
+                replies = [asking.submit(counter.get, f"/ipfs/{format_cid(root.cid)}", token=token) for root in roots]
+                gate.until_holding()
+                gate.cut()
+                gate.open()
+                assert [reply.result().body for reply in replies] == contents
+            counter.until_idle()
+            assert sum(line.best_amount for line in node.service.books.lines.values()) == promised(counter)
+    assert Outcome.DONE in outcomes(home)
+    assert promised(home) <= sum(PRICE.owed(root.n_bytes) for root in roots) + len(roots)
+
+
 def test_requests_for_the_same_share_one_fetch(shop: Shop, film: Root) -> None:
     with counter_of(shop) as (counter, home):
         token = counter.new_token()
