@@ -25,6 +25,10 @@ intake     verifying what arrives, many blocks at a time, against the walk it mu
 plan       what to ask for next, out of what is held
 fetch      the whole: asking, paying, storing, and again after every break
 till       paying: offers judged, vouchers signed after they are on disk, charges and receipts checked
+channel    what may be signed on one channel, over the books of ``retrieval.deal.outlay``
+replies    what a gateway says besides content: refusals, offers, quotes
 funding    a channel with a gateway, apart from any fetch; its quotes
+leaving    closing such a channel
+receipts   rows and files of what was bought
 ========== =============================================================================================================
 """

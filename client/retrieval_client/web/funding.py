@@ -11,7 +11,7 @@ from typing import Final
 import trio
 
 from retrieval.deal.outlay import opened
-from retrieval.errors import ErrorCode, LocalProtocolError
+from retrieval.errors import ErrorCode, LocalProtocolError, RemoteProtocolError
 from retrieval.home import Home
 from retrieval.payment.chain import Chain
 from retrieval.payment.channel import ChannelId, channel_id
@@ -80,12 +80,15 @@ async def fund(
 
 
 async def quote(provider: GatewayAddress, source: Source) -> WebQuote:
-    """What a gateway asks for a source, all of it. Raises ``RemoteProtocolError``, ``capability_missing`` where it quotes nothing."""
+    """What a gateway asks for a source, all of it.
+
+    Raises ``RemoteProtocolError``: ``capability_missing`` where it quotes nothing, and what dialling and its answer raise.
+    """
     whole = Ask(root=source.root, path=source.path, scope=source.scope, byte_range=source.byte_range)
     async with connect(provider) as connection:
         found = await ask_quote(connection, whole.address)
     if found is None:
-        raise LocalProtocolError(ErrorCode.CAPABILITY_MISSING, "this gateway does not say what content costs, or does not have it")
+        raise RemoteProtocolError(ErrorCode.CAPABILITY_MISSING, "this gateway does not say what content costs, or does not have it")
     return found
 
 

@@ -184,7 +184,7 @@ class _Planning:
             yield None if is_asked else Ask(root=self._root, path=path, scope=Scope.ENTITY)
             is_asked = True
         entries = list(directory.list_entries(Loader(self._store), cid))
-        if self._is_small(sum(entry.tsize if entry.tsize is not None else ASK_BYTES + 1 for entry in entries)):
+        if sum(entry.tsize if entry.tsize is not None else ASK_BYTES + 1 for entry in entries) <= ASK_BYTES:
             yield Ask(root=self._root, path=path, scope=Scope.ALL)
             return
         for entry in entries:
@@ -201,13 +201,10 @@ class _Planning:
             # A name that no address can say. By its own CID it may have another price, which is judged like any other.
             yield from _Planning(self._store, cid).content((), Ask(root=cid, path=(), scope=Scope.ALL), depth)
             return
-        if claimed is not None and self._is_small(claimed):
+        if claimed is not None and claimed <= ASK_BYTES:
             yield whole
         else:
             yield from self.content(path, whole, depth)
-
-    def _is_small(self, claimed: int) -> bool:
-        return claimed <= ASK_BYTES
 
 
 def _is_held(store: BlockStore, walk: Walk) -> bool:
