@@ -84,9 +84,8 @@ What a relay does
 
 **Twice heard.** A node remembers the first 8 bytes of the hash of each flood it *sent on*, and the code16 (rounded up) of the price it
 had when it came; not of what it merely heard, or refused: a copy over a dear way must not block the cheap one. It carries a packet on
-again only if it came cheaper than ever before, and at most 3 times in all. A direct packet is carried once. Destinations take a packet
-once for each price: the cheaper trail replaces the dearer until the delivery receipt is signed. What is remembered is forgotten after
-10 minutes, or when 128 newer ones came.
+again only if it came cheaper than ever before, and at most 3 times in all. A direct packet is carried once. A destination acts on the
+first copy, and answers over the cheapest. What is remembered is forgotten after 10 minutes, or when 128 newer ones came.
 
 The trail cannot be rewritten
 =============================
@@ -129,4 +128,24 @@ Sending
 Every transmission counts against the sub-band's duty budget before it starts, by ``airtime``: a sliding hour, kept as 61 buckets of one
 minute; a node that restarted counts the hour before as spent. A frame above a band's dwell limit is not sent. A host may lower a budget
 and never raise it.
+
+A station lets the way clear: after a frame that relays carry on it is silent for the time that the frame takes on so many of them, at most
+three, and a quarter more. A relay that still carries the last frame does not hear the next.
+
+The code
+========
+
+============= ====================================================================================================
+module        does
+============= ====================================================================================================
+``station``   a node at the end of the radio: frames and ``now`` in, frames, records and events out
+``bearer``    one session: what is written there is read here. ``assembly`` puts records together, ``compact`` makes
+              them small
+``delivery``  which packets arrived and are to be receipted
+``account``   what an origin owes relays, and the payment on both sides
+``lottery``   prizes in place of fees, by the VRF of RFC 9381 (``vrf``, ``radio_vrf.json``)
+``modem``     the host's end of the line to a board, in ``kiss`` frames (``radio_kiss.json``)
+============= ====================================================================================================
+
+``retrieval.transport.serial`` and ``.radio`` give them a port and a clock.
 """

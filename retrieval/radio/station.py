@@ -181,7 +181,8 @@ class Station:
         self._arrivals: Final = Arrivals(key)
         self._next_packet_id = first_packet_id
         self._outbox: deque[tuple[Packet, tuple[Record, ...]]] = deque()
-        self._seen: OrderedDict[PacketHash, None] = OrderedDict()
+        self._seen: OrderedDict[PacketHash, int] = OrderedDict()
+        """What the cheapest copy of each packet cost."""
         self._wants: dict[RadioId, deque[float]] = {}
         self._asked: OrderedDict[bytes, PacketHash] = OrderedDict()
         self._records: tuple[Record, ...] = ()
@@ -270,14 +271,19 @@ class Station:
             self.counts.refused += 1
             return []
         packet = Packet.decode(frame)
-        if packet.origin == self.id or packet.destination not in (self.id, EVERYONE) or packet.hash in self._seen:
+        if packet.origin == self.id or packet.destination not in (self.id, EVERYONE):
+            return []
+        if (price := self._seen.get(packet.hash)) is not None:
+            if packet.price < price and packet.origin in self.nodes:  # heard before, and came by a cheaper way now: there we answer
+                self._know(packet, self.nodes[packet.origin].peer, now)
+                self._remember(packet)
             return []
         try:
             events = self._take(packet, now)
         except RetrievalError:  # theirs, or ours when there is no room for one more session
             self.counts.refused += 1
             return []
-        self._remember(packet.hash)
+        self._remember(packet)
         return events
 
     def take_records(self) -> tuple[Record, ...]:
@@ -424,8 +430,8 @@ class Station:
         node = self.nodes.get(id_)
         return node.seal_key if node is not None else self.key.secret_with(peer, SEAL_PURPOSE)
 
-    def _remember(self, hash_: PacketHash) -> None:
-        self._seen[hash_] = None
+    def _remember(self, packet: Packet) -> None:
+        self._seen[packet.hash] = packet.price
         if len(self._seen) > SEEN_MAX:
             self._seen.popitem(last=False)
 
@@ -509,4 +515,5 @@ class Station:
 
 
 def _rank(route: tuple[Entry, ...]) -> tuple[int, int]:
-    return len(route), sum(entry.fee for entry in route)
+    """What makes one way better than another: its price, then its length."""
+    return sum(entry.fee for entry in route), len(route)

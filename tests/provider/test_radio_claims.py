@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 from contextlib import closing
 from pathlib import Path
 
 import pytest
+import rich.console
 import trio
 from chain_fixture import devchain  # noqa: F401 - a fixture
 from click.testing import CliRunner
@@ -17,6 +19,7 @@ from retrieval_client.config import ClientSettings
 from retrieval_client.funding import fund
 from retrieval_client.wallet import open_wallet
 from retrieval_provider.cli import cli as provider_cli
+from retrieval_provider.radio import screens
 from shop import DOLLAR, Shop
 
 from retrieval.deal import fold
@@ -127,3 +130,31 @@ def test_status_says_what_the_journal_knows_while_nobody_serves(shop: Shop, clie
     carried(shop, client, n_packets=2)
     status = invoke(provider_cli, shop.home, "radio", "status")
     assert (status["serving"], status["receipts_held"], status["carriages_paid"]) == (False, 2, 0)
+
+
+def test_status_reads_well_to_a_person() -> None:
+    node = {"id": "ab" * 8, "roles": ["RELAY", "PROVIDER"], "hops": 2, "price": "23", "heard_s_ago": 65}
+    row = {
+        "serving": True,
+        "port": "/dev/ttyUSB0",
+        "online": True,
+        "station": "cd" * 8,
+        "board": None,
+        "airtime_us": 2_500_000,
+        "bands": [{"spent_us": 36_000_000, "budget_us": 360_000_000}],
+        "sent_by_type": {"ACK": 3, "QUOTE": 1},
+        "frames_sent": 4,
+        "frames_heard": 9,
+        "frames_refused": 1,
+        "sessions": 1,
+        "nodes": [node, {**node, "hops": 0, "roles": []}],
+        "receipts_held": 0,
+        "packets_promised": 5,
+        "packets_delivered": 4,
+        "carriages_paid": 2,
+        "amount_paid": "46",
+    }
+    shown = io.StringIO()
+    rich.console.Console(file=shown, width=200).print(screens.status(row))
+    for words in ("36 s of 6 min", "over 2 relays for 0.000023 USD a packet", "a neighbour", "ack 3, quote 1", "5, 4 of them receipted"):
+        assert words in shown.getvalue()
