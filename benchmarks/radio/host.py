@@ -61,6 +61,8 @@ class Host:
         """Called with each frame that was heard."""
         self.on_ready: Callable[[], None] = lambda: None
         """Called when there is room for another frame."""
+        self.snr_qdb = 0
+        """Of the frame that is being told, in quarters of a dB."""
         self.receipts: Final[dict[int, bytes]] = {}
         """The node's own, by sequence."""
         self.refusals: Final[list[bytes]] = []
@@ -115,6 +117,8 @@ class Host:
 
     def _handle(self, frame: KissFrame) -> None:
         match frame.command:
+            case Command.SNR:
+                self.snr_qdb = int.from_bytes(frame.data, signed=True)
             case Command.DATA:
                 self.on_frame(frame.data)
             case Command.READY:

@@ -16,7 +16,7 @@ from typing import Final
 from benchmarks.radio.links import Links, Point
 from benchmarks.radio.lora import QDB, Channel
 
-KM_BETWEEN: Final = 3.5
+KM_BETWEEN: Final = 2.6
 """What a node has to itself: the side of the map is this times the square root of their number."""
 APART_MIN_KM: Final = 0.4
 TRIES_MAX: Final = 1000

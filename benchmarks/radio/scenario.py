@@ -25,17 +25,20 @@ from retrieval.radio.airtime import Modulation
 from retrieval.radio.codes import code16_up
 from retrieval.radio.packet import PacketType
 from retrieval.radio.regions import band_of
-from retrieval.radio.station import QuoteHeard, SessionId, SessionMoved, SessionOpened, StationEvent, StationSettings, WantHeard
+from retrieval.radio.station import QuoteHeard, SessionId, SessionMoved, SessionOpened, Station, StationEvent, StationSettings, WantHeard
 
 CONTENT_BYTES: Final = 1024
 WANT_EVERY_US: Final = 600 * SECOND_US
 FEE: Final = 10
 """What each relay asks for a packet, in millionths."""
 FEE_CAP: Final = 200
-HOP_LIMIT: Final = 6
-ASK_AGAIN_US: Final = 45 * SECOND_US
+HOP_LIMIT: Final = 5
+ASK_AGAIN_US: Final = 80 * SECOND_US
 """Without a quote or news of the session for so long, the client asks anew."""
 ASKS_MAX: Final = 6
+QUOTE_AFTER_US: Final = 3 * SECOND_US
+QUOTE_SPREAD_US: Final = 2 * SECOND_US
+"""A quote that leaves while the want is still passed on around it would be lost to it."""
 STALLED_S: Final = 90.0
 SESSION_US: Final = 300 * SECOND_US
 """How long a session is kept: its last acknowledgements may have to be said again."""
@@ -56,9 +59,11 @@ class Region:
 
 
 REGIONS: Final = {
-    "EU868": Region(name="EU868", frequency_hz=869_525_000, power_dbm=22),
-    "EU868-1%": Region(name="EU868", frequency_hz=868_300_000, power_dbm=14),
+    "EU868": Region(name="EU868", frequency_hz=869_525_000, power_dbm=22, modulation=Modulation(bandwidth_hz=250_000)),
+    "EU868-narrow": Region(name="EU868", frequency_hz=869_525_000, power_dbm=22),
+    "EU868-1%": Region(name="EU868", frequency_hz=868_300_000, power_dbm=14, modulation=Modulation(bandwidth_hz=250_000)),
 }
+"""The relay band is just wide enough for 250 kHz, at which a frame occupies it half as long as at 125."""
 
 
 class Trader:
@@ -88,14 +93,15 @@ class Trader:
 
     def is_stalled(self, cid: Cid) -> bool:
         """Whether nobody is delivering it, or whoever does has fallen silent."""
-        news = [self.endpoint.station.sessions[session].last_news for session, (wanted, _) in self._buying.items() if wanted == cid]
+        sessions = self.endpoint.station.sessions
+        news = [sessions[session].last_news for session, (wanted, _) in self._buying.items() if wanted == cid and session in sessions]
         return not any(self.endpoint.now - last < STALLED_S for last in news)
 
     def _told(self, event: StationEvent) -> None:
         station, now = self.endpoint.station, self.endpoint.now
         match event:
             case WantHeard(want=want) if want.cid in self.content:
-                station.quote(event, n_bytes=len(self.content[want.cid]), n_blocks=1, price=0, now=now)
+                self.endpoint.later(QUOTE_AFTER_US + event.packet.hash[0] * QUOTE_SPREAD_US // 256, partial(self._quote, event))
             case QuoteHeard(quote=quote) if quote.wanted in self._asked:
                 cid = self._asked.pop(quote.wanted)
                 self._quoted(cid)
@@ -113,8 +119,15 @@ class Trader:
             case _:
                 pass
 
+    def _quote(self, heard: WantHeard) -> None:
+        n_bytes = len(self.content[heard.want.cid])
+        self.endpoint.station.quote(heard, n_bytes=n_bytes, n_blocks=1, price=0, now=self.endpoint.now)
+        self.endpoint.move()
+
     def _moved(self, session: SessionId) -> None:
-        bearer = self.endpoint.station.sessions[session]
+        bearer = self.endpoint.station.sessions.get(session)
+        if bearer is None:
+            return
         if session in self._selling:
             self._selling[session] += bearer.read()
             payload = self.content.get(bytes(self._selling[session]))
@@ -158,14 +171,13 @@ class Hour:
         )
         settings = StationSettings(modulation=region.modulation, fee_cap=FEE_CAP, hop_limit=HOP_LIMIT)
         hosts = {name: simulation.add(name) for name in mesh.places}
+        stations = {name: Station(key, settings, account_of(key), first_packet_id=1) for name, key in keys.items()}
         self.traders: Final = {
-            name: Trader(
-                Endpoint(hosts[name], simulation.timeline, key, settings, account_of(key)), quoted=self._quoted.add, delivered=self._arrived
-            )
-            for name, key in keys.items()
+            name: Trader(Endpoint(hosts[name], simulation.timeline, station), quoted=self._quoted.add, delivered=self._arrived)
+            for name, station in stations.items()
         }
         simulation.boot({name: replace(setup, host_id=trader.endpoint.station.id) for name, trader in self.traders.items()})
-        for start_us in range(0, round(hours * HOUR_US), WANT_EVERY_US):
+        for start_us in range(0, round(hours * HOUR_US) - WANT_EVERY_US + 1, WANT_EVERY_US):
             for name in mesh.places:
                 self._plan(name, start_us)
 
