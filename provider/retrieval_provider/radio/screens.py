@@ -11,7 +11,7 @@ from retrieval.console import View, facts, show_amount, show_duration
 def status(row: Mapping[str, Any]) -> View:
     """What the radio is doing."""
     money = {
-        "receipts held": row["receipts_held"],
+        "receipts held": str(row["receipts_held"]),
         "packets promised for": f"{row['packets_promised']}, {row['packets_delivered']} of them receipted",
         "carriages paid": f"{row['carriages_paid']}, {show_amount(int(row['amount_paid']))}",
     }
@@ -26,7 +26,7 @@ def status(row: Mapping[str, Any]) -> View:
             "board": row["board"] or "not of our firmware: it carries nothing for others",
             "airtime": f"{show_duration(row['airtime_us'] / 1e6)} since it started" + (f"; {'; '.join(bands)}" if bands else ""),
             "frames": f"{row['frames_sent']} sent ({sent or 'none'}), {row['frames_heard']} heard, {row['frames_refused']} refused",
-            "sessions": row["sessions"],
+            "sessions": str(row["sessions"]),
             "nodes": "\n".join(map(_node, row["nodes"])) or "none heard yet",
             **money,
         }
