@@ -223,7 +223,7 @@ async def guard(request: web.Request, handler: Handler) -> web.StreamResponse:
     request[CLIENT], request[EFFORT] = request.remote or "", Effort()
     if guests is None or not isinstance(connection, Connection):
         return await _answered(request, handler)
-    request[CLIENT] = guests.client(request[CLIENT], request.headers.get("X-Forwarded-For", ""))
+    request[CLIENT] = guests.client(request[CLIENT], ",".join(request.headers.getall("X-Forwarded-For", ())))
     guests.work(connection)
     try:
         await request.writer.drain()  # no further answer for a client that does not take the last one; a stalled one is cut meanwhile

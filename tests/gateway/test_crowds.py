@@ -27,6 +27,12 @@ LARGE = f"/ipfs/{format_cid(DAG.file(*[DAG.raw(bytes(MIB))] * 32, sizes=(MIB,) *
 STRANGER, OTHER = "127.0.0.2", "127.0.0.3"
 
 
+@pytest.fixture(autouse=True)
+def _short_pause(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever asks too fast hears so at once."""
+    monkeypatch.setattr(listening, "LIMITED_PAUSE_S", 0.0)
+
+
 @contextmanager
 def door_with(
     *, connections_max: int = 64, connections_per_prefix_max: int = 64, requests_per_minute: int = 10_000, till: Till | None = None
@@ -99,6 +105,14 @@ def test_whatever_is_asked_counts_and_the_answer_says_when_to_come_back(method: 
         assert method == "HEAD" or reply.code == (429, "rate_limited")
         assert replace(door, source=OTHER).get(TEXT).status == 200
         assert replace(door, source="127.0.0.1").get(TEXT, x_forwarded_for=STRANGER).status == 429
+
+
+def test_a_proxy_has_the_last_word_about_who_asks_whatever_its_client_wrote_before() -> None:
+    said = f"GET {TEXT} HTTP/1.1\r\nHost: x\r\nX-Forwarded-For: 192.0.2.9\r\nX-Forwarded-For: {STRANGER}\r\n\r\n".encode()
+    with door_with(requests_per_minute=2) as door, replace(door, source="127.0.0.1").connect() as proxy:
+        for status in (b"200", b"200", b"429"):
+            proxy.sendall(said)
+            assert proxy.recv(65536).split(b" ")[1] == status
 
 
 def test_what_is_paid_for_does_not_count() -> None:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import socket
 from collections.abc import Iterator
 
 import pytest
 from dag_builder import Builder
 from http_door import Caller, open_door
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from retrieval.cid import RAW, cid_of, format_cid
 from retrieval.gateway import listening
@@ -182,6 +185,53 @@ MANY_RANGES = ",".join(f"{n}-{n}" for n in range(800))
 def test_absurd_ranges_are_one_range_or_none(door: Caller, ranges: str) -> None:
     reply = door.get(TARGET, range=f"bytes={ranges}")
     assert (reply.status, reply.body) in ((200, CONTENT), (206, CONTENT[:1])) or reply.status == 416
+
+
+FRAGMENTS = [
+    b"GET ",
+    b"HEAD ",
+    b"POST ",
+    TARGET.encode(),
+    b"/",
+    b"/openapi.json",
+    b" HTTP/1.1",
+    b" HTTP/1.0",
+    b"\r\n",
+    b"\r\n\r\n",
+    b"\n",
+    b"\0",
+    b"Host: x",
+    b"Content-Length: 5",
+    b"Transfer-Encoding: chunked",
+    b"Connection: close",
+    b"Expect: 100-continue",
+    b"Upgrade: h2c",
+    b"Range: bytes=0-",
+    b"5\r\nhello\r\n0\r\n\r\n",
+    b"\xff\xfe",
+    b" ",
+]
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(st.sampled_from(FRAGMENTS) | st.binary(max_size=8), max_size=24), st.booleans())
+def test_whatever_is_said_is_answered_in_http_or_not_at_all(door: Caller, said: list[bytes], begins_well: bool) -> None:
+    with door.connect() as sock:
+        sock.sendall((BEGIN if begins_well else b"") + b"".join(said))
+        sock.shutdown(socket.SHUT_WR)
+        heard = b""
+        try:
+            while part := sock.recv(65536):
+                heard += part
+        except ConnectionResetError:
+            pass  # it did not read all that was said
+    while heard:
+        head, _, rest = heard.partition(b"\r\n\r\n")
+        status = int(head.split(b" ", 2)[1])
+        assert head.startswith(b"HTTP/1.")
+        assert status == 100 or status < 400 or b"application/problem+json" in head
+        assert status < 500
+        heard = rest[rest.find(b"HTTP/1.") :] if b"HTTP/1." in rest else b""
 
 
 def test_a_request_in_bits_and_pieces_runs_out_of_time(monkeypatch: pytest.MonkeyPatch) -> None:
