@@ -1,7 +1,7 @@
 """Trio. Whether this provider can serve and be paid: a few checks, each with a state and a sentence for whoever has to mend it.
 
-One rule: looking costs little and ends. A check has two seconds, whatever it looks at hangs or not, and what was found is good for a few
-seconds, whoever asks how often.
+What they say is for anybody on this machine: no sums of money, and no paths. Looking costs little and ends: a check has two seconds,
+whatever it looks at hangs or not, and what was found is good for a few seconds, whoever asks how often.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 
 import trio
 
-from retrieval.console import show_amount, show_duration, show_size
+from retrieval.console import show_duration, show_size
 from retrieval.errors import RetrievalError
 from retrieval.home import Home
 from retrieval.identity import EvmAddress, format_address
@@ -146,7 +146,7 @@ class Checks:
         """Both stores can be written to, and there is room."""
         free = await self._call(lambda: min(_free_bytes(path) for path in (self._home.blocks_path, self._home.state_path)), OSError)
         if isinstance(free, OSError):
-            return Finding(State.FAILING, f"nothing can be written: {free.strerror or free}; see to the disk of {self._home.path}")
+            return Finding(State.FAILING, f"nothing can be written ({free.strerror or free}): see to the disk of this home")
         wanted = self._settings.operator.free_space_min
         if free < wanted:
             return Finding(State.FAILING, f"{show_size(free)} of disk space are free, and {show_size(wanted)} should be; free some")
@@ -202,14 +202,11 @@ class Checks:
             return Finding(State.FAILING, "the chain does not tell what is there to pay for claims")
         if wei == 0:
             return Finding(State.FAILING, f"no gas money, so nothing can be claimed: send some to {format_address(receiver)}")
-        gas = format_amount(wei, decimals=ETHER_DECIMALS, symbol="ETH")
         leaving = [line for line in self._settler.accounts() if line.channel is not None and line.channel.closing and claimable(line)]
         if leaving:
-            amount = show_amount(sum(map(claimable, leaving)))
-            return Finding(
-                State.WARNING, f"{amount} in {_count(len(leaving), 'channel')} must be claimed before the payer can take it back"
-            )
-        return Finding(State.OK, f"{_short(gas)} for gas, {show_amount(self._settler.unclaimed())} unclaimed")
+            channels = _count(len(leaving), "channel")
+            return Finding(State.WARNING, f"something in {channels} must be claimed before the payer can take it back")
+        return Finding(State.OK, f"{_short(format_amount(wei, decimals=ETHER_DECIMALS, symbol='ETH'))} to pay for claims")
 
     async def _call(self, ask: Callable[[], T], refusal: type[E]) -> T | E:
         """``ask`` in a thread, which is left behind when it hangs; that it is refused is an answer too."""

@@ -37,6 +37,8 @@ LIVE_MAX: Final = 64
 METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE"})
 CONTENT_STATUS: Final = frozenset({200, 206})
 OTHER: Final = "other"
+CUT: Final = "cut"
+"""In place of a status, where an answer did not leave whole."""
 
 _BYTES_ACKED: Final = struct.Struct("120xQ")
 """Of ``struct tcp_info`` (linux/tcp.h, since 4.1): what the other end has confirmed on this connection."""
@@ -49,6 +51,8 @@ class _Asking:
     began: float
     route: str
     sock: socket.socket | None
+    is_cut: bool = False
+    """Whether its answer could not be sent whole."""
 
 
 @dataclass(slots=True, eq=False)
@@ -126,10 +130,10 @@ class HttpCounts:
         )
         self._asking.set(asking)
         self._n_requests += 1
-        status = "cut"
+        status = CUT
         try:
             response = await handler(request)
-            status = str(response.status)
+            status = CUT if asking.is_cut else str(response.status)
             if (label := _error_in(response)) is not None:
                 self._count_error(label)
             return response
@@ -161,9 +165,11 @@ class HttpCounts:
             self.tally.count(metrics.RECEIPTS, "signed")
         return number
 
-    def end(self, number: int, sent_bytes: int) -> None:
+    def end(self, number: int, sent_bytes: int, *, is_whole: bool) -> None:
         """It has left, or was cut."""
-        transfer = self._transfers.pop(number)
+        transfer, asking = self._transfers.pop(number), self._asking.get(None)
+        if asking is not None and not is_whole:
+            asking.is_cut = True
         self.tally.count(metrics.BYTES, "out", "http", "no" if transfer.payer is None else "yes", n=sent_bytes)
 
 
@@ -194,7 +200,7 @@ class _CountingSale:
         return self.sale.headers
 
     async def ended(self, sent_bytes: int, *, is_whole: bool) -> None:
-        self.counts.end(self.number, sent_bytes)
+        self.counts.end(self.number, sent_bytes, is_whole=is_whole)
         await self.sale.ended(sent_bytes, is_whole=is_whole)
 
 

@@ -147,7 +147,7 @@ def content(rows: Sequence[Row], n_rows: int, offset: int) -> Html:
     most = max((int(row["amount"]) for row in rows), default=0)
     table = _table(
         rows,
-        ("Content", "id", lambda row: [h("b", row["name"], class_="name") if row["name"] else None, _cid(row["root"])]),
+        ("Content", "id", lambda row: [h("b", row["name"], class_="name", title=row["name"]) if row["name"] else None, _cid(row["root"])]),
         ("", "wide", lambda row: share(int(row["amount"]), most)),
         ("Size", "n wide", lambda row: show_size(row["size"]) if row["pinned"] else h("span", "not held", class_="faint")),
         ("Price", "n wide", _price),

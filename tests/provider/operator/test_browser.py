@@ -72,16 +72,18 @@ def test_a_busy_page_fits_a_screen_and_a_phone_light_and_dark(
     browser: Browser,
 ) -> None:
     shop = Shop(folder=tmp_path, rpc=devchain, prices=SELLING)
-    History(shop).write(now_ms=int(time.time() * 1000) - 60_000, n_payers=4)
+    History(shop).write(now_ms=int(time.time() * 1000) - 60_000, hours=14, n_payers=3)
     child = serve(children, shop)
     for width, height, is_dark in LOOKS:
         with open_page(browser, width=width, height=height, is_dark=is_dark) as page:
             url, troubles = opened(page, shop, child)
+            background = page.evaluate("getComputedStyle(document.body).backgroundColor")
+            assert background == ("rgb(15, 18, 22)" if is_dark else "rgb(244, 245, 247)")
             assert page.evaluate("document.documentElement.scrollWidth") == width, "nothing sticks out"
             hidden = page.evaluate(
                 "[...document.querySelectorAll('.scroll')].filter(e => e.scrollWidth > e.clientWidth).map(e => e.closest('section').id)"
             )
-            assert hidden == []
+            assert hidden == [], (width, page.locator("#content").inner_text())
             assert page.locator("#over_time g").count() == 48
             heights = page.evaluate("[...document.querySelectorAll('#over_time rect.lower')].map(e => e.getBoundingClientRect().height)")
             assert max(heights) > 100
@@ -94,9 +96,8 @@ def test_a_busy_page_fits_a_screen_and_a_phone_light_and_dark(
             page.wait_for_url(f"{url}/?deals=10#deals")
             assert page.locator("#deals tbody").inner_text() != first
             page.get_by_role("link", name="days").click()
+            page.wait_for_url(f"{url}/?by=day#over_time")
             assert page.locator("#over_time g").count() == 30
-            background = page.evaluate("getComputedStyle(document.body).backgroundColor")
-            assert background == ("rgb(15, 18, 22)" if is_dark else "rgb(244, 245, 247)")
             assert troubles == []
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -96,10 +97,17 @@ def _caller(url: str) -> Caller:
     return Caller(port=int(url.rpartition(":")[2]))
 
 
-def test_metrics_are_what_was_done_over_both_doors_and_outlive_a_process(tmp_path: Path, devchain: str, children: Children) -> None:  # noqa: F811
+def test_metrics_are_what_was_done_over_both_doors_and_outlive_a_process(
+    tmp_path: Path,
+    devchain: str,  # noqa: F811
+    children: Children,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     shop = Shop(folder=tmp_path, rpc=devchain, prices=SELLING)
     root = shop.add(write_file(tmp_path / "film", 6 * MIB, seed=1))
-    serving, cid = serve(children, shop), format_cid(root.cid)
+    gift = shop.add(write_file(tmp_path / "gift", 24 * MIB, seed=2))
+    Operator(path=shop.home.path, capture=capsys).type("price", format_cid(gift.cid), "0")
+    serving, cid, free = serve(children, shop), format_cid(root.cid), format_cid(gift.cid)
 
     bought = get(cid, serving.address, out=tmp_path / "by-libp2p", home=shop.client("one", wallet__auto_open_max="1 USD").path)
     found = serving.until(lambda found: found.get(("rm_deals_total", "done"), 0) == 1)
@@ -116,7 +124,7 @@ def test_metrics_are_what_was_done_over_both_doors_and_outlive_a_process(tmp_pat
     assert found["rm_journal_commit_seconds_count",] > 0
     assert found["rm_earned", "USD"] == bought.paid == owed(root.n_bytes) == found["rm_unclaimed", "USD"]
     assert (found["rm_unpaid_bytes",], found["rm_channels", "open"]) == (0, 1)
-    assert found["rm_store_bytes",] == root.n_bytes
+    assert found["rm_store_bytes",] == root.n_bytes + gift.n_bytes
 
     refused = serving.door.get(f"/ipfs/{cid}?format=raw")
     assert refused.status == 402
@@ -134,6 +142,13 @@ def test_metrics_are_what_was_done_over_both_doors_and_outlive_a_process(tmp_pat
     assert {key[2] for key in answered} <= {"/ipfs/{cid}", "/ipfs/{cid}/{path}", "/v1/quote/{cid}", "/v1/quote/{cid}/{path}", "other"}
     assert not any(cid in label for key in found for label in key)
 
+    with closing(serving.door.connect()) as sock:  # somebody who asks for a lot and leaves
+        sock.sendall(f"GET /ipfs/{free} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+        assert sock.recv(100)
+    found = serving.until(lambda found: found.get(("rm_http_requests_total", "GET", "/ipfs/{cid}", "cut"), 0) == 1)
+    assert 0 < found["rm_bytes_total", "out", "http", "no"] < gift.n_bytes
+
+    answered = {key: value for key, value in found.items() if key[:2] == ("rm_http_requests_total", "GET")}
     before = serving.http_processes()
     assert len(before) == 2
     for process in before:
@@ -161,7 +176,7 @@ def test_the_page_says_what_earnings_and_status_say_and_looking_changes_nothing(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     shop = Shop(folder=tmp_path, rpc=devchain, prices=SELLING)
-    History(shop).write(now_ms=int(time.time() * 1000) - 60_000, n_payers=4)
+    History(shop).write(now_ms=int(time.time() * 1000) - 60_000, hours=14, n_payers=3)
     serving, operator = serve(children, shop), Operator(path=shop.home.path, capture=capsys)
     serving.until(lambda found: found.get(("rm_settlements_total", "claimed"), 0) == 1)  # a payer is leaving, so all is claimed
 
