@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import relay_library
 
@@ -20,6 +20,19 @@ from benchmarks.radio.timeline import Timeline
 from retrieval.radio.packet import EVERYONE, Packet, PacketType, RadioId, check, radio_id
 
 SECOND_US: Final = 1_000_000
+BUSY: Final = 2  # among the pins of a step
+
+
+class Board(HostMachine):
+    """A board whose radio may hang: then BUSY stays high."""
+
+    hangs = False
+
+    def step(self, now_us: int, *, dio1: bool) -> int | None:
+        if not self.hangs:
+            return super().step(now_us, dio1=dio1)
+        self._library.host_step(self._board, now_us, BUSY | dio1)
+        return now_us + SECOND_US
 
 
 class RelayLine:
@@ -32,7 +45,7 @@ class RelayLine:
         names = [f"n{number}" for number in range(n_nodes)]
         self.auditor: Final = Auditor()
         self.air: Final = Air(self.timeline, Links.line(names, loss_db=loss_db), Journal(self.timeline), self.auditor, seed=seed)
-        self.machines: Final[dict[str, HostMachine]] = {}
+        self.machines: Final[dict[str, Board]] = {}
         self.sent: Final[list[Transmission]] = []
         self.air.on_sent = self.sent.append
         self.nodes: Final = [Node(self.air, name, self.build, seed=seed + number) for number, name in enumerate(names)]
@@ -42,16 +55,16 @@ class RelayLine:
             host.on_frame = heard.append
         self.ids: list[RadioId] = []
 
-    def build(self, name: str, chip: Sx1262) -> HostMachine:
+    def build(self, name: str, chip: Sx1262) -> Board:
         number = int(name[1:])
-        made = self.machines[name] = HostMachine(chip, seed=1000 + number, library=self._library)
+        made = self.machines[name] = Board(chip, seed=1000 + number, library=self._library)
         return made
 
-    def set_up(self, **settings: object) -> None:
+    def set_up(self, **settings: Any) -> None:
         """Tell every node the same, each with an id of its own for its host; remembers the radio ids of those that have a key."""
         self.run(1)
         for number, host in enumerate(self.hosts):
-            setup = Setup(**{"host_id": f"host{number:04}".encode(), "power_dbm": 14, **settings})  # type: ignore[arg-type]
+            setup = Setup(**{"host_id": f"host{number:04}".encode(), "power_dbm": 14, **settings})
             key = host.set_up(setup)
             self.ids.append(radio_id(key) if key else EVERYONE)
 

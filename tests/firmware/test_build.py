@@ -57,7 +57,8 @@ def test_a_board_beyond_its_budget_fails_its_build(built: None, tmp_path: Path) 
     need("qemu_virt")
     tool = (FIRMWARE / "tools" / "budget.py").read_text()
     (tmp_path / "budget.py").write_text(tool.replace("RAM_MAX = 16 * 1024", "RAM_MAX = 10 * 1024"))
-    command = [sys.executable, tmp_path / "budget.py", BUILD / "qemu_virt.elf", BUILD / "qemu_virt", tmp_path / "report"]
+    paths = (tmp_path / "budget.py", BUILD / "qemu_virt.elf", BUILD / "qemu_virt", tmp_path / "report")
+    command = [sys.executable, *map(str, paths)]
     finished = subprocess.run(command, capture_output=True, text=True, check=False)
     assert finished.returncode != 0
     assert "exceeds its budget" in finished.stderr

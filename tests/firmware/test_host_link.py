@@ -171,13 +171,13 @@ def test_a_radio_whose_busy_never_falls_is_tried_again_and_the_host_still_answer
     line = lines(1)
     line.set_up()
     machine = line.machines["n0"]
-    machine._pins = 2  # BUSY, from now on
+    machine.hangs = True  # BUSY, from now on
     line.hosts[0].send(PACKET.encode())
     line.run(200)
     assert line.sends(0) == []
     assert line.hosts[0].ask(Command.DETECT, b"\x73") == b"\x46"
     assert line.hosts[0].counters()[15] > 1  # COUNT_RADIO_FAILED
-    machine._pins = 0
+    machine.hangs = False
     line.run(100)
     line.hosts[0].send(PACKET.encode())
     line.run(10)

@@ -275,10 +275,10 @@ def test_a_radio_that_speaks_while_nobody_listens_to_it_is_reset(lines: Lines) -
     line = lines(2)
     line.set_up()
     machine = line.machines["n1"]
-    machine._pins = 2  # BUSY hangs: the driver gives the radio up
+    machine.hangs = True  # BUSY hangs: the driver gives the radio up
     line.hosts[1].send(flood(5).encode())
     line.run(2)
-    machine._pins = 0
+    machine.hangs = False
     line.hosts[0].send(flood(6).encode())  # and then DIO1 rises
     line.run(120)
     line.hosts[0].send(flood(7).encode())
