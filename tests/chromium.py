@@ -3,7 +3,8 @@
 One rule: nothing is downloaded. ``playwright`` of PyPI drives the browser that is installed here; a test that wants one where there is none
 is skipped with that reason.
 
-Playwright's objects belong to the thread that made them, so what runs a provider keeps it in another (``Shop.serving``).
+Playwright's objects belong to the thread that made them, and while a browser is open that thread has a running event loop of asyncio's.
+So what runs a provider, or a server, keeps it in another (``Shop.serving``).
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 
 NAMES: Final = ("chromium", "chromium-browser", "google-chrome")
-PATIENCE_MS: Final = 20_000
+PATIENCE_MS: Final = 60_000
 """For one step of a page; a test that waits this long has failed."""
 FLAGS: Final = (
     "--disable-dev-shm-usage",  # containers give /dev/shm 64 MiB, and a page that outgrows it crashes
@@ -45,7 +46,7 @@ def open_browser(*flags: str) -> Iterator[Browser]:
     is_root = os.geteuid() == 0  # for whom Chromium's sandbox does not work
     with api.sync_playwright() as playwright:
         browser = playwright.chromium.launch(
-            executable_path=path, headless=True, chromium_sandbox=not is_root, args=[*FLAGS, *flags], timeout=3 * PATIENCE_MS
+            executable_path=path, headless=True, chromium_sandbox=not is_root, args=[*FLAGS, *flags], timeout=PATIENCE_MS
         )
         try:
             yield browser

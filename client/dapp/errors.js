@@ -51,8 +51,9 @@ export class RetrievalError extends Error {
   /**
    * @param {string} code a label of the registry
    * @param {string} [detail] what happened this time
-   * @param {{ cause?: unknown, status?: number, number?: number, summary?: string, retry?: string, hint?: string, retryAfterS?: number }} [more]
-   *   what a gateway's problem document says
+   * @param {{
+   *   cause?: unknown, status?: number, number?: number, summary?: string, retry?: string, hint?: string, retryAfterS?: number
+   * }} [more] what a gateway's problem document says
    */
   constructor (code, detail = '', more = {}) {
     const [number, summary, retry] = ERRORS[code] ?? ERRORS.internal

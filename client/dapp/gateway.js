@@ -19,7 +19,9 @@ const CAR_ACCEPTED = `${CAR_TYPE}; version=1; order=dfs; dups=n`
 const RAW_TYPE = 'application/vnd.ipld.raw'
 
 /** What a status means where the gateway does not say it in a problem document. @type {Readonly<Record<number, string>>} */
-const CODES = { 402: 'payment_required', 404: 'not_found', 406: 'unsupported_format', 410: 'not_found', 429: 'rate_limited', 451: 'not_found' }
+const CODES = {
+  402: 'payment_required', 404: 'not_found', 406: 'unsupported_format', 410: 'not_found', 429: 'rate_limited', 451: 'not_found'
+}
 
 /** @typedef {import('./content/cid.js').Cid} Cid */
 /** @typedef {import('./index.d.ts').Payer} Payer */

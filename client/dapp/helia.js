@@ -13,7 +13,8 @@ import { amountOf } from './payment/budget.js'
 /** @typedef {import('./index.d.ts').Payment} Payment */
 
 /**
- * The `transformRequestInit` of Helia's trustless gateway broker (`withHTTP`, `trustlessGatewayBlockBroker`), for the gateway of this machine.
+ * The `transformRequestInit` of Helia's trustless gateway broker (`withHTTP`, `trustlessGatewayBlockBroker`), for the gateway of this
+ * machine.
  * @param {{ token: string, maxSpend?: import('./index.d.ts').Amount }} options what each request, of one block, may cost at most
  * @returns {(init: RequestInit) => RequestInit}
  */

@@ -33,7 +33,12 @@ export class LocalGateway {
   async budget ({ signal } = {}) {
     const said = new Fields(await this._gateway.json('/v1/budget', signal), 'budget')
     const left = said.fields('left')
-    return { maySpend: said.amount('may_spend'), spentToday: said.amount('spent_today'), leftToday: left.amount('today'), leftOfToken: left.amount('token') }
+    return {
+      maySpend: said.amount('may_spend'),
+      spentToday: said.amount('spent_today'),
+      leftToday: left.amount('today'),
+      leftOfToken: left.amount('token')
+    }
   }
 
   /**
@@ -60,7 +65,8 @@ export class LocalGateway {
    * @param {LocalOptions} [options]
    */
   async receiptFile (dealId, { signal } = {}) {
-    const response = await send(`${this._gateway.url}/v1/receipts/${idOf(dealId)}`, { signal, headers: await this._payer.headers(), redirect: 'error' })
+    const headers = await this._payer.headers()
+    const response = await send(`${this._gateway.url}/v1/receipts/${idOf(dealId)}`, { signal, headers, redirect: 'error' })
     if (!response.ok) throw await problemOf(response)
     const file = await readBody(response, RECEIPT_SIZE_MAX)
     if (file === null) throw new RetrievalError('malformed_receipt', `it has more than ${RECEIPT_SIZE_MAX} bytes`)
@@ -92,7 +98,8 @@ export class LocalGateway {
       }
     } catch (cause) {
       if (signal?.aborted) return
-      throw cause instanceof RetrievalError || isAbort(cause) ? cause : new RetrievalError('transfer_truncated', 'the connection broke', { cause })
+      if (cause instanceof RetrievalError || isAbort(cause)) throw cause
+      throw new RetrievalError('transfer_truncated', 'the connection broke', { cause })
     } finally {
       await reader.cancel().catch(() => {}) // it had broken before
     }

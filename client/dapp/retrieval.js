@@ -122,8 +122,8 @@ class Retrieved {
   }
 
   /**
-   * All of it, part by part: not by way of a Response, of which browsers tell that it failed and not what with, and not into a buffer of the
-   * size that the content claims.
+   * All of it, part by part: not by way of a Response, of which browsers tell that it failed and not what with, and not into a buffer
+   * of the size that the content claims.
    * @param {BlobPropertyBag} [options]
    */
   async blob (options) {
@@ -173,7 +173,9 @@ async function open (target, options) {
 function gatewaysOf (options, target) {
   const urls = options.gateways ?? (options.gateway === undefined ? [] : [options.gateway])
   if (urls.length === 0) throw new RetrievalError('dial_failed', 'no gateway is named')
-  if (options.token !== undefined && urls.length > 1) throw new RetrievalError('payment_mismatch', 'a token is for one gateway, and several are named')
+  if (options.token !== undefined && urls.length > 1) {
+    throw new RetrievalError('payment_mismatch', 'a token is for one gateway, and several are named')
+  }
   return urls.map((url) => {
     /** @type {Gateway} */
     const gateway = new Gateway(url, payerOf(options, async () => (await askQuote(gateway, target, options))?.maxSpend ?? null))

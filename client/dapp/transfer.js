@@ -127,6 +127,7 @@ export class Transfer {
   async _failed (error) {
     const isOfTheContent = error instanceof RetrievalError && OF_THE_CONTENT.has(error.code) && this._blocks !== null
     await this.close()
+    this._signal?.throwIfAborted() // the caller's own reason, whatever the network made of it
     if (!(error instanceof RetrievalError) || GIVEN_UP_AT_ONCE.has(error.code) || isOfTheContent) throw error
     this._gateways.shift()
     if (this._gateways.length === 0) throw error
@@ -156,7 +157,9 @@ export class Transfer {
     if (entity.kind === 'file') {
       ;[this.start, this.stop] = resolve(this._wanted ?? ALL, entity.size)
       this.at = this.start
-      if (this._wanted !== null && this.start >= this.stop) throw new RetrievalError('range_not_satisfiable', `the file has ${entity.size} bytes`)
+      if (this._wanted !== null && this.start >= this.stop) {
+        throw new RetrievalError('range_not_satisfiable', `the file has ${entity.size} bytes`)
+      }
     }
     this.entity = entity
   }
@@ -166,15 +169,16 @@ export class Transfer {
    * @returns {Range | null}
    */
   _nextRange () {
-    if (this.entity === null) {
-      const wanted = this._wanted ?? { first: 0, last: null }
-      if (this._windowBytes === null) return this._wanted
-      if (wanted.first < 0) return wanted.last === null && -wanted.first <= this._windowBytes ? wanted : { first: wanted.first, last: wanted.first }
-      const last = wanted.first + this._windowBytes - 1
-      return { first: wanted.first, last: wanted.last === null || wanted.last < 0 ? last : Math.min(last, wanted.last) }
+    if (this.entity !== null) {
+      const isAll = this._windowBytes === null && this._wanted === null && this.at === 0
+      const stop = this._windowBytes === null ? this.stop : Math.min(this.stop, this.at + this._windowBytes)
+      return isAll ? null : { first: this.at, last: stop - 1 }
     }
-    if (this._windowBytes === null) return this.at === 0 && this._wanted === null ? null : { first: this.at, last: this.stop - 1 }
-    return { first: this.at, last: Math.min(this.stop, this.at + this._windowBytes) - 1 }
+    if (this._windowBytes === null) return this._wanted
+    const { first, last } = this._wanted ?? ALL
+    if (first < 0) return { first, last: first } // one byte, whose blocks say how large the file is
+    const windowLast = first + this._windowBytes - 1
+    return { first, last: last === null || last < 0 ? windowLast : Math.min(windowLast, last) }
   }
 
   /** All of it was read: let its connection come to its end by itself, to be used again. */

@@ -126,7 +126,7 @@ def test_a_person_sees_the_price_pays_it_and_gets_file_and_receipts(
     assert run(cli, program="retrieval-client", arguments=["receipts", "verify", str(receipt)]) == 0
 
 
-def test_a_person_who_refuses_is_told_so_and_can_try_again(browser: Browser, shop: Shop, tmp_path: Path) -> None:
+def test_a_person_who_refuses_or_cancels_is_told_so_and_can_try_again(browser: Browser, shop: Shop, tmp_path: Path) -> None:
     (tmp_path / "letter.txt").write_bytes(b"a line of text\n" * 200_000)
     root = format_cid(shop.add(tmp_path / "letter.txt").cid)
     wallet = Wallet(is_willing=False)
@@ -142,6 +142,11 @@ def test_a_person_who_refuses_is_told_so_and_can_try_again(browser: Browser, sho
             assert "cancelled" in page.get_by_role("alert").inner_text()
             look(page, f"{PHONE}-light-5-refused")
             wallet.is_willing = True
+            slow_down(page)
+            page.get_by_role("button", name="Pay and fetch").click()
+            page.get_by_text(re.compile(r"^[1-9][.0-9]* MiB of")).wait_for()
+            page.get_by_role("button", name="Cancel").click()
+            page.get_by_text("cancelled (511)").wait_for()
             page.get_by_role("button", name="Pay and fetch").click()
             page.locator("#result").wait_for()
 

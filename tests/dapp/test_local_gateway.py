@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import json
 import os
 import subprocess
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from aiohttp import web
 from chain_fixture import devchain  # noqa: F401
 from chromium import open_browser, open_page
 from counter_gateway import Running, funded, open_counter
-from dapp_pages import DAPP, open_module, serve_folder
+from dapp_pages import DAPP, open_module, serve_folder, serve_http
 from retrieval_client.cli import cli
 from shop import PRICE_PER_GIB, Shop
 from stock_peers import FETCHERS, PATIENCE_S, folder_of
@@ -78,28 +76,18 @@ def route_to(counter: Running) -> Iterator[str]:
         "Protocols": ["transport-ipfs-gateway-http"],
     }
 
-    async def providers(request: web.Request) -> web.Response:
-        return web.Response(body=json.dumps(record).encode() + b"\n", content_type="application/x-ndjson")
+    class Answer(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.send_header("Content-Type", "application/x-ndjson")
+            self.end_headers()
+            self.wfile.write(json.dumps(record).encode() + b"\n")
 
-    async def set_up() -> web.AppRunner:
-        app = web.Application()
-        app.router.add_get("/routing/v1/providers/{cid}", providers)
-        runner = web.AppRunner(app)
-        await runner.setup()
-        await web.TCPSite(runner, "127.0.0.1", 0).start()
-        return runner
+        def log_message(self, *words: object) -> None:
+            """Tests have their own output."""
 
-    loop = asyncio.new_event_loop()
-    runner = loop.run_until_complete(set_up())
-    thread = threading.Thread(target=loop.run_forever)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{runner.addresses[0][1]}"
-    finally:
-        asyncio.run_coroutine_threadsafe(runner.cleanup(), loop).result(PATIENCE_S)
-        loop.call_soon_threadsafe(loop.stop)
-        thread.join()
-        loop.close()
+    with serve_http(Answer) as origin:
+        yield origin
 
 
 def test_a_page_with_a_token_sees_the_price_buys_and_gets_the_receipt(

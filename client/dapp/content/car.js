@@ -256,7 +256,7 @@ class HeaderParser {
       const size = 1 << (value - 24)
       if (size > 8) throw malformed('the header is no DAG-CBOR')
       value = this._take(size).reduce((sum, byte) => sum * 256 + byte, 0)
-      if (value < [24, 2 ** 8, 0, 2 ** 16, 0, 0, 0, 2 ** 32][size - 1]) throw malformed('a number in the header is longer than it needs to be')
+      if (value < [24, 2 ** 8, 0, 2 ** 16, 0, 0, 0, 2 ** 32][size - 1]) throw malformed('a number of the header has a shorter form')
     }
     if (first >> 5 !== major || value > valueMax) throw malformed('the header is not a map of roots and version')
     return value

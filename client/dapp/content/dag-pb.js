@@ -74,7 +74,9 @@ function decodeLink (block, at, end) {
       tsize = value
       continue
     }
-    if (type !== BYTES || (number !== LINK_HASH && number !== LINK_NAME)) throw malformed(`a PBLink has no field ${number} of wire type ${type}`)
+    if (type !== BYTES || (number !== LINK_HASH && number !== LINK_NAME)) {
+      throw malformed(`a PBLink has no field ${number} of wire type ${type}`)
+    }
     if (value > end - at) throw malformed('a field of a link is cut short')
     at += value
     if (value > (number === LINK_HASH ? CID_SIZE_MAX : LINK_NAME_SIZE_MAX)) throw malformed(`a field of a link has ${value} bytes`)

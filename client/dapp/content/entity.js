@@ -88,7 +88,8 @@ async function step (blocks, directory, name) {
       if (link === undefined) throw missing(name, 'no such name')
       return link.cid
     }
-    if (content?.type !== HAMT_SHARD) throw level > 0 ? malformed('a directory shard leads to something else') : missing(name, 'this is no directory')
+    if (content?.type !== HAMT_SHARD && level > 0) throw malformed('a directory shard leads to something else')
+    if (content?.type !== HAMT_SHARD) throw missing(name, 'this is no directory')
     const shard = new Shard(content)
     const link = shard.find(node.links, name, level)
     if (link === undefined) throw missing(name, 'no such name')
@@ -137,7 +138,9 @@ async function * pieces (blocks, root, part) {
     const payload = extent?.size === 0 ? await blocks.takeIfSent(cid) : await blocks.take(cid)
     if (payload === null) continue
     const node = readNode(cid, payload)
-    if (extent !== null && node.size !== extent.size) throw malformed(`a file's node claims ${node.size} bytes, the one above it ${extent.size}`)
+    if (extent !== null && node.size !== extent.size) {
+      throw malformed(`a file's node claims ${node.size} bytes, the one above it ${extent.size}`)
+    }
     yield overlap(node.own, extent?.start ?? 0, part)
     open.push(below(node, extent?.start ?? 0, part))
   }

@@ -5,7 +5,7 @@
  * the entry's own name follows, and when nothing follows the link leads to a shard one level further down.
  */
 
-import { equal, toBigInt, utf8 } from './bytes.js'
+import { EMPTY, equal, toBigInt, utf8 } from './bytes.js'
 import { malformed } from './dag-pb.js'
 import { HAMT_FANOUT_MAX, MURMUR3_X64_64 } from './unixfs.js'
 
@@ -23,7 +23,9 @@ export class Shard {
   constructor (content) {
     const { fanout, hashType } = content
     if (hashType !== MURMUR3_X64_64) throw malformed(`a directory shard uses hash ${hashType}`)
-    if (fanout < FANOUT_MIN || fanout > HAMT_FANOUT_MAX || (fanout & (fanout - 1)) !== 0) throw malformed(`a directory shard has a fan-out of ${fanout}`)
+    if (fanout < FANOUT_MIN || fanout > HAMT_FANOUT_MAX || (fanout & (fanout - 1)) !== 0) {
+      throw malformed(`a directory shard has a fan-out of ${fanout}`)
+    }
     this.bits = Math.log2(fanout)
     this.prefixSize = (fanout - 1).toString(16).length
     this.levelsMax = Math.floor(HASH_BITS / this.bits)
@@ -41,8 +43,9 @@ export class Shard {
     const slot = Number((murmur3(name) >> shift) & BigInt((1 << this.bits) - 1))
     const prefix = utf8(slot.toString(16).toUpperCase().padStart(this.prefixSize, '0'))
     return links.find((link) => {
-      const [slotName, entryName] = [link.name?.subarray(0, this.prefixSize), link.name?.subarray(this.prefixSize)]
-      return slotName !== undefined && entryName !== undefined && equal(slotName, prefix) && (entryName.length === 0 || equal(entryName, name))
+      const linkName = link.name ?? EMPTY
+      const entryName = linkName.subarray(this.prefixSize)
+      return equal(linkName.subarray(0, this.prefixSize), prefix) && (entryName.length === 0 || equal(entryName, name))
     })
   }
 

@@ -1,6 +1,6 @@
 /** How CIDs are written (multiformats/multibase): a letter that names the base, then digits. Each spelling has one reading. Pure. */
 
-import { EMPTY, concat, fromBigInt } from './bytes.js'
+import { EMPTY, concat, fromBigInt, toBigInt } from './bytes.js'
 
 const BASE58 = '123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz'
 
@@ -49,7 +49,7 @@ export function toBase32 (bytes) {
  */
 export function toBase58 (bytes) {
   let text = ''
-  for (let value = bytes.reduce((sum, byte) => (sum << 8n) | BigInt(byte), 0n); value > 0n; value /= 58n) text = BASE58[Number(value % 58n)] + text
+  for (let value = toBigInt(bytes); value > 0n; value /= 58n) text = BASE58[Number(value % 58n)] + text
   const nZeros = bytes.findIndex((byte) => byte !== 0)
   return BASE58[0].repeat(nZeros < 0 ? bytes.length : nZeros) + text
 }

@@ -22,8 +22,13 @@ const [TYPE, DATA, FILESIZE, BLOCKSIZES, HASH_TYPE, FANOUT, MTIME] = [1, 2, 3, 4
 
 /** @typedef {import('./dag-pb.js').PBNode} PBNode */
 /**
- * @typedef {{ type: number, data: Uint8Array | null, filesize: number | null, blocksizes: number[], hashType: number | null, fanout: number }} UnixfsNode
- *   sizes are claims of whoever made the block
+ * @typedef {object} UnixfsNode sizes are claims of whoever made the block
+ * @property {number} type
+ * @property {Uint8Array | null} data
+ * @property {number | null} filesize
+ * @property {number[]} blocksizes
+ * @property {number | null} hashType
+ * @property {number} fanout
  */
 
 /**

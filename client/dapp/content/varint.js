@@ -34,7 +34,9 @@ export function readUvarint (bytes, at, code) {
  */
 export function readProtobufVarint (bytes, at, end) {
   const found = read(bytes, at, end, PROTOBUF_SIZE_MAX, 'malformed_block')
-  if (found[1] - at === PROTOBUF_SIZE_MAX && bytes[found[1] - 1] > 1) throw new RetrievalError('malformed_block', 'a varint is above 64 bits')
+  if (found[1] - at === PROTOBUF_SIZE_MAX && bytes[found[1] - 1] > 1) {
+    throw new RetrievalError('malformed_block', 'a varint is above 64 bits')
+  }
   return found
 }
 

@@ -76,7 +76,7 @@ async function fetchIt (signal) {
   list('facts', [
     ['CID', file.cid],
     ['Size', size(blob.size)],
-    ['Time', `${seconds < 1 ? `${Math.ceil(seconds * 1000)} ms` : `${seconds.toFixed(1)} s`}, ${size(blob.size / Math.max(seconds, 0.001))}/s`],
+    ['Time', seconds < 1 ? `${Math.ceil(seconds * 1000)} ms` : `${seconds.toFixed(1)} s, ${size(blob.size / seconds)}/s`],
     ['Paid', file.spent > 0n ? money(file.spent) : file.deals.length > 0 ? 'by your gateway' : 'nothing']
   ])
   link('save', blob, name)
@@ -88,7 +88,10 @@ async function fetchIt (signal) {
 /** @param {import('../index.d.ts').Retrieved} file */
 async function showReceipts (file) {
   const rows = file.receipts.map((receipt) => ({
-    words: `${money(receipt.amount)} for up to ${size(receipt.size)}`, status: receipt.status ?? '', name: receiptFileName(receipt), bytes: receipt.bytes
+    words: `${money(receipt.amount)} for up to ${size(receipt.size)}`,
+    status: receipt.status ?? '',
+    name: receiptFileName(receipt),
+    bytes: receipt.bytes
   }))
   if (file.deals.length > 0) {
     const gateway = new LocalGateway({ gateway: input('gateway').value, token: input('token').value })

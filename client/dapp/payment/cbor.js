@@ -1,7 +1,8 @@
 /**
  * The subset of deterministic CBOR that signed messages are written in (`retrieval/wire/cbor.py`), read as strictly as there.
  *
- * Numbers, byte strings, text, arrays, maps with the keys 0 to 23 ascending, false, true, null; each in its shortest form, and nothing else.
+ * Numbers, byte strings, text, arrays, maps with the keys 0 to 23 ascending, false, true, null; each in its shortest form, and nothing
+ * else.
  */
 
 import { RetrievalError } from '../errors.js'

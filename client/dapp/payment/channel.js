@@ -118,7 +118,9 @@ export class Channel {
     if (best !== null) verifyVoucher({ channelId: this.id, ...best }, this.config.payerAuthorizer, this.chainId)
     const provable = best?.amount ?? 0n
     const signedMax = provable < this.signed ? provable : this.signed
-    if (sight.charged > signedMax) throw new RetrievalError('payment_mismatch', `the server counts ${sight.charged}, and ${signedMax} was signed`)
+    if (sight.charged > signedMax) {
+      throw new RetrievalError('payment_mismatch', `the server counts ${sight.charged}, and ${signedMax} was signed`)
+    }
     if (sight.charged === this.charged) return false
     this.charged = sight.charged
     return true

@@ -1,7 +1,8 @@
 /**
  * Strict reading of a stranger's JSON: each field is asked for by its name and kind, and no other kind will do.
  *
- * What does not fit throws `malformed_payment` naming the field. Fields nobody asks for are ignored, since x402 lets every side add its own.
+ * What does not fit throws `malformed_payment` naming the field. Fields nobody asks for are ignored, since x402 lets every side add its
+ * own.
  */
 
 import { RetrievalError } from '../errors.js'

@@ -44,7 +44,7 @@ export function payerOf ({ token, wallet, maxSpend, budget, depositMax, storage,
     /** @type {Record<string, string>} */
     const headers = {}
     if (token !== undefined) headers.Authorization = `Bearer ${token}`
-    if (maxSpend !== undefined) headers[MAX_SPEND] = `${amountOf(maxSpend)}`
+    if (token !== undefined && maxSpend !== undefined) headers[MAX_SPEND] = `${amountOf(maxSpend)}` // who spends nothing need not know it
     return new TokenPayer(headers)
   }
   if (maxSpend === undefined) throw new RetrievalError('invalid_amount', 'a wallet spends up to maxSpend, which is not named')

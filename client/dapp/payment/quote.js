@@ -4,7 +4,8 @@ import { RetrievalError } from '../errors.js'
 import { Fields } from './fields.js'
 import { readOffers } from './x402.js'
 
-export const PAID_WINDOW_BYTES = 16 << 20 // bytes asked for with one payment: what is at risk when a gateway takes it and sends something else
+/** Bytes asked for with one payment: what is at risk when a gateway takes it and sends something else. */
+export const PAID_WINDOW_BYTES = 16 << 20
 
 /** @typedef {import('../index.d.ts').Quote} Quote */
 

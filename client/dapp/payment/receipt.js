@@ -193,7 +193,9 @@ class Members {
    */
   blob (key, size) {
     const value = this._members.get(key)
-    if (!(value instanceof Uint8Array) || (size !== undefined && value.length !== size)) throw malformed(`its field ${key} is not so many bytes`)
+    if (!(value instanceof Uint8Array) || (size !== undefined && value.length !== size)) {
+      throw malformed(`its field ${key} is not so many bytes`)
+    }
     return value
   }
 

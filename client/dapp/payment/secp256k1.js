@@ -1,8 +1,8 @@
 /**
  * ECDSA over secp256k1, for the key that a page keeps to spend from one channel (SEC 1; RFC 6979; signatures as Ethereum has them).
  *
- * Not in constant time: BigInt arithmetic takes longer for larger numbers. What a key of ours can be made to lose is what its channel holds,
- * to the one provider who is the channel's receiver, so a wallet's key never comes here.
+ * Not in constant time: BigInt arithmetic takes longer for larger numbers. What a key of ours can be made to lose is what its channel
+ * holds, to the one provider who is the channel's receiver, so a wallet's key never comes here.
  */
 
 import { RetrievalError } from '../errors.js'
@@ -15,7 +15,9 @@ export const SIGNATURE_SIZE = 65
 const P = 2n ** 256n - 2n ** 32n - 977n
 const N = 0xfffffffffffffffffffffffffffffffebaaedce6af48a03bbfd25e8cd0364141n
 const G = [
-  0x79be667ef9dcbbac55a06295ce870b07029bfcdb2dce28d959f2815b16f81798n, 0x483ada7726a3c4655da4fbfc0e1108a8fd17b448a68554199c47d08ffb10d4b8n, 1n
+  0x79be667ef9dcbbac55a06295ce870b07029bfcdb2dce28d959f2815b16f81798n,
+  0x483ada7726a3c4655da4fbfc0e1108a8fd17b448a68554199c47d08ffb10d4b8n,
+  1n
 ]
 const INFINITY = [0n, 1n, 0n]
 const V_OFFSET = 27n // EVM signatures end in 27 or 28

@@ -4,6 +4,8 @@
  * One rule: one at a time. Whoever spends from a channel holds it alone, over all tabs of the origin.
  */
 
+import { RetrievalError } from '../errors.js'
+
 /** @typedef {import('../index.d.ts').ChannelStorage} ChannelStorage */
 
 const [DATABASE, STORE] = ['retrieval', 'channels']
@@ -29,7 +31,7 @@ export function pageStorage () {
       transaction.objectStore(STORE).put(value, key)
       await new Promise((resolve, reject) => {
         transaction.oncomplete = resolve
-        transaction.onabort = () => reject(transaction.error)
+        transaction.onabort = () => reject(broken(transaction.error))
       })
     }
   }
@@ -88,6 +90,11 @@ export async function alone (name, work) {
 async function finished (request) {
   return await new Promise((resolve, reject) => {
     request.onsuccess = () => resolve(request.result)
-    request.onerror = () => reject(request.error)
+    request.onerror = () => reject(broken(request.error))
   })
+}
+
+/** @param {unknown} cause */
+function broken (cause) {
+  return new RetrievalError('internal', "the page's storage failed, so that nothing can be paid from a channel", { cause })
 }

@@ -73,7 +73,8 @@ export function voucherDigest (channel, amount, chainId, contract = CHANNELS) {
  * @returns {ChannelConfig}
  */
 export function readConfig (bytes) {
-  const [payer, payerAuthorizer, receiver, receiverAuthorizer, token] = [0, 20, 40, 60, 80].map((at) => `0x${toHex(bytes.subarray(at, at + 20))}`)
+  const address = (/** @type {number} */ at) => `0x${toHex(bytes.subarray(at, at + 20))}`
+  const [payer, payerAuthorizer, receiver, receiverAuthorizer, token] = [0, 20, 40, 60, 80].map(address)
   const withdrawDelay = bytes.subarray(100, 105).reduce((sum, byte) => sum * 256 + byte, 0)
   return { payer, payerAuthorizer, receiver, receiverAuthorizer, token, withdrawDelay, salt: `0x${toHex(bytes.subarray(105))}` }
 }

@@ -2,7 +2,8 @@
  * Pays a gateway by x402 out of a wallet: an EIP-1193 provider, which is asked to sign and shows its owner what.
  *
  * `batch-settlement` asks once, for a deposit into a channel; what is spent from it is signed by a key that the page keeps, which can pay
- * this one receiver and nobody else. `exact` asks for every answer. One rule: what was signed counts as spent, and is kept before it leaves.
+ * this one receiver and nobody else. `exact` asks for every answer. One rule: what was signed counts as spent, and is kept before it
+ * leaves.
  */
 
 import { toHex } from '../content/bytes.js'
@@ -12,7 +13,9 @@ import { Channel } from './channel.js'
 import { receiptOf } from './receipt.js'
 import { alone } from './storage.js'
 import { COLLECTOR, authorizationTypedData, depositNonce } from './typed-data.js'
-import { BATCH, EXACT, PAYMENT_REQUIRED, PAYMENT_RESPONSE, PAYMENT_SIGNATURE, RESYNC, UNFUNDED, readCharge, readRequired, writePayment } from './x402.js'
+import {
+  BATCH, EXACT, PAYMENT_REQUIRED, PAYMENT_RESPONSE, PAYMENT_SIGNATURE, RESYNC, UNFUNDED, readCharge, readRequired, writePayment
+} from './x402.js'
 
 const REFUSED_BY_USER = 4001 // EIP-1193
 const TURNS_MAX = 3 // of one request: as we count, as the server does, and with a deposit
@@ -86,7 +89,8 @@ export class WalletPayer {
       const voucher = await channel.sign(offer.amount)
       if (deposit !== null) channel.balance += BigInt(deposit.amount)
       await this._storage.put(key, channel.toKept())
-      const payload = { type: deposit === null ? 'voucher' : 'deposit', channelConfig: channel.config, voucher, ...(deposit && { deposit }) }
+      const signed = { channelConfig: channel.config, voucher }
+      const payload = deposit === null ? { type: 'voucher', ...signed } : { type: 'deposit', ...signed, deposit }
       const response = await sendPaid(url, init, offer, payload)
       if (response.status === 402) {
         if (deposit !== null) channel.balance -= BigInt(deposit.amount) // where it was mined after all, the next answer says so
@@ -129,10 +133,14 @@ export class WalletPayer {
   async _deposit (channel, offer) {
     const wanted = channel.charged + (this._needed ?? this._left()) - channel.balance
     const least = max(channel.charged + offer.amount - channel.balance, offer.depositMin)
-    if (least > this._depositMax) throw new RetrievalError('over_budget', `a deposit of ${least} is the least, and ${this._depositMax} the most`)
+    if (least > this._depositMax) {
+      throw new RetrievalError('over_budget', `a deposit of ${least} is the least, and ${this._depositMax} the most`)
+    }
     const amount = min(max(wanted, least), this._depositMax)
     const salt = randomWord()
-    const { validBefore, signature } = await this._authorize('ReceiveWithAuthorization', offer, channel.config.payer, COLLECTOR, amount, depositNonce(channel.id, salt))
+    const { payer } = channel.config
+    const nonce = depositNonce(channel.id, salt)
+    const { validBefore, signature } = await this._authorize('ReceiveWithAuthorization', offer, payer, COLLECTOR, amount, nonce)
     return { amount: `${amount}`, authorization: { erc3009Authorization: { validAfter: '0', validBefore, salt, signature } } }
   }
 

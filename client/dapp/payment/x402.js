@@ -16,7 +16,9 @@ export const EXACT = 'exact'
 /** What a corrective 402 says. */
 export const RESYNC = 'invalid_batch_settlement_evm_cumulative_amount_mismatch'
 /** What a 402 says where the channel holds less than was promised. */
-export const UNFUNDED = new Set(['invalid_batch_settlement_evm_insufficient_balance', 'invalid_batch_settlement_evm_cumulative_exceeds_balance'])
+export const UNFUNDED = new Set([
+  'invalid_batch_settlement_evm_insufficient_balance', 'invalid_batch_settlement_evm_cumulative_exceeds_balance'
+])
 
 const VERSION = 2
 const ACCEPTS_MAX = 16
