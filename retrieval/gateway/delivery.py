@@ -256,10 +256,10 @@ class Delivery:
         streamed = web.StreamResponse(status=self._answer.status, headers=headers)
         try:
             await self._stream(request, streamed)
-        except ConnectionError:
-            log.debug("%s left after %d bytes of %s", request.remote, self.sent_bytes, request.path)
+        except (ConnectionError, TimeoutError):  # strangers do as they like, and fill no log with it
+            log.debug("%s left, or took no more, after %d bytes of %s", request.remote, self.sent_bytes, request.path)
         except (RetrievalError, OSError) as error:
-            log.warning("%s was cut after %d bytes of %s: %s", request.remote, self.sent_bytes, request.path, str(error) or "it was slow")
+            log.warning("%s was cut after %d bytes of %s: %s", request.remote, self.sent_bytes, request.path, error)
         return streamed
 
     async def _stream(self, request: web.Request, response: web.StreamResponse) -> None:
