@@ -23,9 +23,7 @@ GAP_S: Final = 0.003
 class Gathering:
     """Sans-IO; ``now`` and ``deadline`` are in seconds of one clock."""
 
-    def __init__(self, *, whole_s: float = WHOLE_S, gap_s: float = GAP_S) -> None:
-        self._whole_s: Final = whole_s
-        self._gap_s: Final = gap_s
+    def __init__(self) -> None:
         self.deadline = math.inf
         """When what is here is enough, whatever it is."""
         self._is_fast = False
@@ -34,14 +32,14 @@ class Gathering:
     @property
     def gap_s(self) -> float:
         """How long something whole that is here may wait for more."""
-        return self._gap_s if self._is_fast else 0
+        return GAP_S if self._is_fast else 0
 
     def goes_on(self, n_bytes: int, now: float) -> bool:
         """Whether to wait, until ``deadline``, with so many bytes here and something whole among them."""
         if not self._is_fast or n_bytes >= ENOUGH_BYTES or now >= self.deadline:
             return False
-        self._ends_at = min(self._ends_at, now + self._whole_s)
-        self.deadline = min(self._ends_at, now + self._gap_s)
+        self._ends_at = min(self._ends_at, now + WHOLE_S)
+        self.deadline = min(self._ends_at, now + GAP_S)
         return True
 
     def end(self, n_bytes: int) -> None:

@@ -311,7 +311,7 @@ class _Attempt:
 
     async def _settle(self, settled: trio.Event, order: Order) -> None:
         await settled.wait()
-        await self._till.ended(order)
+        self._till.ended(order)
         self._n_unsettled -= 1
         self._wake()
 

@@ -7,6 +7,7 @@ another order or twice; such blocks are dropped, up to a limit, and a block that
 from __future__ import annotations
 
 import io
+import math
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -23,7 +24,7 @@ from retrieval.errors import ErrorCode, RemoteProtocolError
 from retrieval.memory import reserve
 from retrieval.store.blocks import BlockStore
 from retrieval.store.car import HEADER_SIZE_MAX, CarReader
-from retrieval.transport.gathering import Gathering
+from retrieval.transport.gathering import ENOUGH_BYTES, FAST_BYTES
 from retrieval.units import KIB, MIB, format_size
 from retrieval.wire.messages import BLOCK_SIZE_MAX
 
@@ -34,12 +35,11 @@ BUFFER_BYTES: Final = 12 * MIB
 BUFFERS_MAX: Final = 4
 """One is received into, one verified, one stored, one waits."""
 FAST_READ_BYTES: Final = 128 * KIB
-PAUSE_S: Final = 0.001
+PAUSE_S: Final = 0.002
 """A read of so many bytes says that more will be here in a moment. Without a pause each brings what came during the one before: a GiB took
 eight thousand reads, each with a turn of the loop."""
-GATHERED_S: Final = 0.05
-GAP_S: Final = 0.01
-"""How long a batch may be gathered: nobody waits for a receipt here, and eight blocks side by side cost half of what three do."""
+GAP_S: Final = 0.005
+"""How long nothing may come before what is here is verified: eight blocks side by side cost half of what three do."""
 SECTIONS_PER_CALL: Final = 256
 EARLY_BYTES_MAX: Final = 64 * MIB
 """Blocks kept that came before their turn; gateways that promise an order have none."""
@@ -214,7 +214,8 @@ class Intake:
         self._unverified: Final = deque[_Batch | _End]()
         self._unstored: Final = deque[tuple[_Batch, list[tuple[Cid, Payload]]] | _End]()
         self._is_verifying = False
-        self._gathering = Gathering()
+        self._is_fast = False
+        """Whether the last batch was so large that more will be here in a moment."""
         self._receiving = trio.CancelScope()
         self._moved = trio.Event()
         """Set and replaced at every change of the above."""
@@ -225,29 +226,37 @@ class Intake:
             nursery.start_soon(self._verify)
             nursery.start_soon(self._keep)
 
+    @property
+    def _is_idle(self) -> bool:
+        """Whether whatever was handed over has been verified."""
+        return not self._is_verifying and not self._unverified
+
     async def receive(self, answer: Answer, arriving: Arriving, *, is_last: bool) -> trio.Event:
         """Receive a whole CAR, ``is_last`` of those that ``arriving`` is about; the event is set when it is verified and stored.
 
         Raises ``RemoteProtocolError``: ``transfer_truncated`` where it ends early, ``malformed_car``, ``block_too_large``.
         """
-        self._gathering = Gathering(whole_s=GATHERED_S, gap_s=GAP_S)
         filling = _Filling(await self._buffer())
         try:
             n_read: int | None = None
+            wait_s = math.inf
             while n_read != 0:
                 n_read = None
-                with trio.CancelScope(deadline=self._gathering.deadline) as self._receiving:
+                with trio.CancelScope(deadline=trio.current_time() + wait_s) as self._receiving:
                     n_read = await answer.receive_into(filling.room)
                 filling.received(n_read or 0)
-                if n_read is not None and n_read >= FAST_READ_BYTES:
-                    await trio.sleep(PAUSE_S)
                 if arriving.is_enough:
                     await answer.close()
                     break
-                if filling.whole_bytes and (n_read == 0 or not filling.room or self._wants(filling.whole_bytes)):
+                is_due = n_read is None or not self._is_fast or filling.whole_bytes >= ENOUGH_BYTES
+                if filling.whole_bytes and (n_read == 0 or not filling.room or (is_due and self._is_idle)):
                     buffer = await self._buffer()
-                    self._gathering.end(filling.whole_bytes)
+                    self._is_fast = filling.whole_bytes >= FAST_BYTES
                     self._hand_over(filling.cut(arriving, buffer))
+                elif n_read is not None and n_read >= FAST_READ_BYTES:
+                    await trio.sleep(PAUSE_S)
+                # Nothing waits that is awaited: only on a fast stream, while blocks are here, and while more come.
+                wait_s = GAP_S if filling.whole_bytes and self._is_idle else math.inf
             if filling.is_midway and not arriving.is_enough:
                 raise RemoteProtocolError(ErrorCode.TRANSFER_TRUNCATED, "the answer ends inside a block")
         finally:
@@ -255,10 +264,6 @@ class Intake:
         ended = _End(arriving=arriving, is_last=is_last, settled=trio.Event())
         self._hand_over(ended)
         return ended.settled
-
-    def _wants(self, n_bytes: int) -> bool:
-        """Whether what is here should be verified now. While the batch before is, waiting costs nothing."""
-        return not self._is_verifying and not self._unverified and not self._gathering.goes_on(n_bytes, trio.current_time())
 
     def _hand_over(self, what: _Batch | _End) -> None:
         self._unverified.append(what)
@@ -274,7 +279,7 @@ class Intake:
             else:
                 self._unstored.append(what)
             self._is_verifying = False
-            self._receiving.deadline = trio.current_time() + self._gathering.gap_s  # there may be a next batch, though nothing more comes
+            self._receiving.deadline = trio.current_time() + GAP_S  # there may be a next batch, though nothing more comes
             self._wake()
 
     async def _keep(self) -> None:
