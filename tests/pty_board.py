@@ -20,6 +20,8 @@ class PtyBoard:
     def __init__(self, link: Path, answers: dict[int, bytes] | None = None) -> None:
         self.link = link
         self.sent: list[bytes] = []
+        self.asked: dict[int, bytes] = {}
+        """The last data of each command but frames."""
         self.on_sent: Callable[[bytes], None] = lambda frame: None
         self._answers = {**ANSWERS, **(answers or {})}
         self.plug_in()
@@ -61,4 +63,5 @@ class PtyBoard:
                     self.on_sent(frame.data)
                     self.say(encode_kiss(Command.READY, b"\x01"))
                 else:
+                    self.asked[frame.command] = frame.data
                     self.say(encode_kiss(frame.command, self._answers.get(frame.command, frame.data)))

@@ -47,8 +47,10 @@ from retrieval.wire.shape import blob, many, nested, wire
 
 CLAIM_WITHIN_S: Final = 30 * 86_400
 """How long after a packet left its relays may come for their fee."""
-PACKETS_MAX: Final = 100_000
-"""Promises that are remembered; at 10 % duty a node sends so many in a month. Beyond it nothing that costs a fee leaves."""
+DELIVERED_WITHIN_S: Final = 86_400
+"""How long after it left a packet's delivery receipt may come."""
+PACKETS_MAX: Final = 200_000
+"""Promises that are remembered, some 80 MiB of them. Beyond it nothing that costs a fee leaves."""
 RECEIPTS_PER_CLAIM_MAX: Final = 32
 ADVERTS_PER_CLAIM_MAX: Final = 32
 IDENTITIES_PER_TAG_MAX: Final = 4
@@ -112,9 +114,9 @@ class RelayAccount:
         self._origin: Final = origin
         self._trail_key: Final = trail_key
         self._signer: Final = signer
-        oldest_ms = int((now - CLAIM_WITHIN_S) * 1000)
-        self._packets = {PacketHash(key): row for key, row in tables.packets.items() if row.sent_ms >= oldest_ms}
-        self._hash_of: dict[int, PacketHash] = {row.packet_id: hash_ for hash_, row in self._packets.items()}
+        self._packets = {PacketHash(key): row for key, row in tables.packets.items()}
+        self._hash_of: dict[int, PacketHash] = {}
+        self._forget(now)
         self._deliveries = {key: DeliveryReceipt.decode(row.signed) for key, row in tables.deliveries.items()}
         self._carriages: dict[bytes, int] = {key: row.amount for key, row in tables.carriages.items()}
         self._names: dict[bytes, list[RadioId]] = {}
@@ -291,8 +293,11 @@ class RelayAccount:
         return record(hash_, row)
 
     def _forget(self, now: float) -> None:
-        oldest_ms = int((now - CLAIM_WITHIN_S) * 1000)
-        self._packets = {hash_: row for hash_, row in self._packets.items() if row.sent_ms >= oldest_ms}
+        """Packets whose relays came too late for their fee, or that never arrived."""
+        kept_from_ms = {
+            is_delivered: int((now - age_s) * 1000) for is_delivered, age_s in ((True, CLAIM_WITHIN_S), (False, DELIVERED_WITHIN_S))
+        }
+        self._packets = {hash_: row for hash_, row in self._packets.items() if row.sent_ms >= kept_from_ms[bool(row.delivery)]}
         self._hash_of = {row.packet_id: hash_ for hash_, row in self._packets.items()}
 
 

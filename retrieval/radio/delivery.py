@@ -16,6 +16,8 @@ from retrieval.radio.proof import DELIVERED_MAX, DELIVERED_SIZE, DELIVERY_HEAD, 
 
 RECEIPT_AFTER_S: Final = 20.0
 """After the last packet of a trail, its receipt leaves: longer than a pause within a session, shorter than a person waits."""
+ARRIVED_MAX: Final = 256
+"""Of one trail, while no receipt can leave."""
 GROUPS_MAX: Final = 64
 """Trails with packets to be receipted; of more, the oldest is receipted at once."""
 
@@ -44,6 +46,8 @@ class Arrivals:
         if packet.type in FREE_TYPES or not any(entry.fee for entry in trail):
             return
         group = self._groups.setdefault((packet.origin, trail), _Group())
+        if len(group.arrived) == ARRIVED_MAX:
+            return
         group.arrived.append((Delivered(packet_id=packet.packet_id, token=packet.token), packet.hash))
         group.last_at = now
 

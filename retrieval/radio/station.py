@@ -156,6 +156,8 @@ class Counts:
     heard: int = 0
     refused: int = 0
     sent: int = 0
+    dropped: int = 0
+    """Ours, that did not leave."""
     sent_us: int = 0
     by_type: dict[str, int] = field(default_factory=dict)
 
@@ -191,10 +193,13 @@ class Station:
 
     # saying
 
-    def want(self, cid: Cid, *, price_max: int, now: float) -> bytes:
-        """Look for content; gives what quotes name as ``wanted``."""
+    def want(self, cid: Cid, *, price_max: int, now: float, hop_limit: int | None = None) -> bytes:
+        """Look for content; gives what quotes name as ``wanted``.
+
+        ``hop_limit`` is that of the settings, unless it says to look nearer first, which in a mesh takes a third of the air.
+        """
         want = Want(asker=self.key.peer_id, price_max_code=code16_up(price_max), cid=cid)
-        packet = self._flood(PacketType.WANT, want.encode())
+        packet = self._flood(PacketType.WANT, want.encode(), hop_limit=hop_limit)
         self._put(packet, now)
         wanted = packet.hash[:WANTED_SIZE]
         self._asked[wanted] = packet.hash
@@ -486,8 +491,13 @@ class Station:
     def _put(self, packet: Packet, now: float) -> None:
         """Have a packet sent, or drop it where the link is far behind or the way too dear: everything that matters is repeated."""
         if len(self._outbox) >= OUTBOX_MAX or packet.fee_cap > self.settings.fee_cap:
+            self.counts.dropped += 1
             return
-        promised, step = self.account.send(packet, now)
+        try:
+            promised, step = self.account.send(packet, now)
+        except LocalProtocolError:  # more fees may be asked of us already than we keep account of
+            self.counts.dropped += 1
+            return
         self._outbox.append((promised, step.records))
 
     def _put_receipts(self, now: float) -> None:

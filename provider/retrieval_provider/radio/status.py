@@ -50,6 +50,7 @@ def status_of(desk: Desk, service: Service) -> Json:
         "frames_heard": counts.heard,
         "frames_refused": counts.refused,
         "frames_sent": counts.sent,
+        "frames_dropped": counts.dropped,
         "sent_by_type": dict(sorted(counts.by_type.items())),
         "airtime_us": counts.sent_us,
         "bands": [{"spent_us": spent, "budget_us": budget} for spent, budget in desk.duty],
