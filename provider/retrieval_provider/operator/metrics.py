@@ -77,7 +77,13 @@ ERRORS: Final = _counter("rm_errors_total", "Errors that clients were told, by t
 RATE_LIMITED: Final = _counter("rm_rate_limited_total", "Clients told to come back later: at a `session`, a `query`, over `http`.", "scope")
 JOURNAL_SECONDS: Final = _histogram("rm_journal_commit_seconds", "To put one group of records on disk.")
 JOURNAL_RECORDS: Final = _counter("rm_journal_records_total", "Records put on disk, by kind.", "scope")
-HTTP_REQUESTS: Final = _counter("rm_http_requests_total", "Requests, by the template of their route.", "method", "route", "status")
+HTTP_REQUESTS: Final = _counter(
+    "rm_http_requests_total",
+    "Requests, by the template of their route; the status is `cut` where an answer did not leave whole.",
+    "method",
+    "route",
+    "status",
+)
 HTTP_SECONDS: Final = _histogram("rm_http_request_seconds", "From a request to the end of its answer.", "route")
 PROCESS_RESTARTS: Final = _counter("rm_process_restarts_total", "Processes that fell and were started again.", "process")
 STORE_BYTES: Final = _gauge("rm_store_bytes", "Content held.")
