@@ -186,7 +186,7 @@ def test_a_count_that_nobody_signed_is_not_believed(buyer: Buyer) -> None:
     n_cut=st.integers(0, 4),
     budget=st.integers(0, 900),
 )
-@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_whatever_it_says_no_more_is_signed_than_the_budgets_allow(
     tmp_path_factory: pytest.TempPathFactory, prices: list[int], counts: list[int], n_cut: int, budget: int
 ) -> None:
