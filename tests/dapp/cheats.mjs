@@ -68,7 +68,7 @@ const kept = memoryStorage()
 const storage = {
   get: kept.get,
   async put (key, value) {
-    puts.push({ signed: value.signed, nSeen: seen.length })
+    puts.push({ key, signed: value.signed, nSeen: seen.length })
     await kept.put(key, value)
   }
 }

@@ -58,8 +58,24 @@ def test_what_is_signed_is_kept_before_it_leaves() -> None:
     """
     puts, sent = found(program)
     assert sent == [["deposit", "100"], ["voucher", "200"]]
-    assert puts[0] == {"signed": "100", "nSeen": 1}  # the request that paid nothing
-    assert puts[2] == {"signed": "200", "nSeen": 3}
+    assert (puts[0]["signed"], puts[0]["nSeen"]) == ("100", 1)  # the request that paid nothing
+    assert (puts[2]["signed"], puts[2]["nSeen"]) == ("200", 3)
+
+
+def test_a_channel_that_does_not_do_any_more_is_kept_beside_the_new_one() -> None:
+    program = """
+    let withdrawDelay = 86400
+    const paid = (payload) => charge(payload, 100, payload.voucher.maxClaimableAmount)
+    const url = await serve((payload) => payload === null ? required([entry(100, { withdrawDelay })]) : paid(payload))
+    const ask = spender(500)
+    await ask(url)
+    withdrawDelay = 172800
+    await ask(url)
+    say([seen.filter(Boolean).map(({ voucher }) => voucher.channelId), puts.map(({ key }) => key)])
+    """
+    (old, new), keys = found(program)
+    assert old != new
+    assert f"retired {old}" in keys
 
 
 CHEATING = {

@@ -82,7 +82,10 @@ export class WalletPayer {
   async _payFromChannel (url, init, offer, payer, key) {
     const kept = /** @type {import('./channel.js').Kept | undefined} */ (await this._storage.get(key))
     let channel = kept === undefined ? Channel.open(payer, offer) : new Channel(kept)
-    if (!channel.fits(offer)) channel = Channel.open(payer, offer)
+    if (!channel.fits(offer)) {
+      await this._storage.put(`retired ${channel.id}`, kept) // whose deposit its owner may want back one day
+      channel = Channel.open(payer, offer)
+    }
     for (let turn = 0; turn < TURNS_MAX; turn++) {
       const deposit = channel.charged + offer.amount > channel.balance ? await this._deposit(channel, offer) : null
       this._spend(channel.exposure(offer.amount))
