@@ -36,8 +36,9 @@ from .fetch import Fetch, Progress, Tally, Wanted
 from .source import Source
 from .wallet import Wallet
 
-WANTS_MAX: Final = 3
-"""How often a want is flooded before nobody has it."""
+WANT_HOPS: Final = (2, None, None)
+"""How far each flood of a want goes, the settings' hop limit where it does not say: near first, then twice as far as it may, before nobody
+has it."""
 ANSWERED_S: Final = 30.0
 """How long the first answer to a want may take."""
 MORE_ANSWERS_S: Final = 4.0
@@ -114,13 +115,14 @@ async def find(network: RadioNetwork, listener: Listener, source: Source, spend_
     Raises ``RemoteProtocolError(not_found)`` when nobody answered, and ``LocalProtocolError(too_large_for_transport)`` when all who did
     have more than the radio carries.
     """
-    for _ in range(WANTS_MAX):
-        wanted = network.station.want(source.root, price_max=spend_max, now=clock())
+    wanted = set[bytes]()
+    for hop_limit in WANT_HOPS:
+        wanted.add(network.station.want(source.root, price_max=spend_max, now=clock(), hop_limit=hop_limit))
         network.wake()
         heard: list[QuoteHeard] = []
         with trio.move_on_after(ANSWERED_S) as waiting:
             async for event in listener.quotes:
-                if event.quote.wanted == wanted:
+                if event.quote.wanted in wanted:
                     heard.append(event)
                     waiting.deadline = min(waiting.deadline, trio.current_time() + MORE_ANSWERS_S)
         if heard:
