@@ -60,7 +60,7 @@ class Feed:
         try:
             response = web.StreamResponse(headers={"Content-Type": "text/event-stream", "Cache-Control": "no-store"})
             await response.prepare(request)
-            async for part in self._parts(request.headers.get("Last-Event-ID")):
+            async for part in self.parts(request.headers.get("Last-Event-ID")):
                 async with asyncio.timeout(STALL_S):
                     await response.write(part)
             return response
@@ -69,7 +69,8 @@ class Feed:
         finally:
             self._n_listeners -= 1
 
-    async def _parts(self, last_id: str | None) -> AsyncIterator[bytes]:
+    async def parts(self, last_id: str | None) -> AsyncIterator[bytes]:
+        """What somebody hears who heard ``last_id`` before, without end."""
         n_heard, missed = self._position(last_id)
         yield b": listening\n\n"
         if missed:
