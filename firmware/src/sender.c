@@ -15,6 +15,7 @@ enum {
     SENT_FRAGMENT_MAX = 2,
     ECHO_AIRTIMES = 4, /* the next relay waits, senses, and sends as much again */
     ECHO_US = 1000000,
+    AFFORD_US = 10000000,   /* until a frame that could not be afforded is looked at again */
     NO_FLASH_US = 60000000, /* until a promise that the flash did not take is tried again */
 };
 
@@ -91,7 +92,8 @@ static bool affordable(struct node *node, struct queued *queued, uint64_t now_us
     } else if (!queued->raw && rmn_packet_type(queued->frame) == RMN_PACKET_ADVERT) {
         free_us = routing_free_at_us(&node->routing, duty_budget_us(&node->duty, band(node)), cost_us, now_us);
     }
-    queued->due_us = free_us;
+    /* Asked again before that: the host may let go of a limit of its own. */
+    queued->due_us = free_us < now_us + AFFORD_US ? free_us : now_us + AFFORD_US;
     return free_us <= now_us;
 }
 

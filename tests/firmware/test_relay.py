@@ -296,17 +296,71 @@ def test_a_record_that_is_heard_going_on_is_taken_out_of_the_queue(lines: Lines)
     assert len(line.sends(1)) == 3
 
 
-def test_a_flood_that_three_neighbours_have_sent_on_is_not_sent_on_again(lines: Lines) -> None:
+def copies(original: Packet, fees: list[int]) -> list[bytes]:
+    """The same flood over as many ways, each with one relay."""
+    return [
+        replace(original, hops=1, trail=(Entry(tag=bytes((number,)) * 4, fee_code=fee),)).encode()
+        for number, fee in enumerate(fees, start=1)
+    ]
+
+
+def hold_back(line: RelayLine, number: int) -> None:
+    """Let a relay spend the little airtime that its host allows it, so that what it hears has to wait."""
+    line.hosts[number].tell(0x0C, (1).to_bytes(2, "big"))  # 360 ms an hour
+    line.hosts[number].send(flood(50 + number, payload=bytes(170), hop_limit=0).encode())
+    line.run(1)
+
+
+def test_of_copies_that_come_while_a_flood_waits_the_cheapest_is_sent_on(lines: Lines) -> None:
+    line = lines(2)
+    line.set_up(fee_code=1)
+    hold_back(line, 1)
+    line.hosts[0].tell(Own.RAW, b"\x01")
+    for copy in copies(flood(type_=PacketType.FRAGMENT), [30, 20]):
+        line.hosts[0].send(copy)
+        line.run(1)
+    line.hosts[1].tell(0x0C, bytes(2))
+    line.run(100)
+    assert [packet.price for packet in line.sends(1, PacketType.FRAGMENT)] == [21]
+    assert line.hosts[1].counters()[DUPLICATE] == 1
+
+
+def test_a_flood_that_others_were_heard_sending_on_is_not_sent_on_once_more(lines: Lines) -> None:
     line = lines(2)
     line.set_up()
-    original = flood(payload=bytes(100), type_=PacketType.FRAGMENT)
+    hold_back(line, 1)
     line.hosts[0].tell(Own.RAW, b"\x01")
-    for number in range(5):
-        copy = replace(original, hops=1, trail=(Entry(tag=bytes((number,)) * 4, fee_code=0),))
-        line.hosts[0].send(copy.encode())
-    line.run(0.1)
-    line.hosts[1].tell(0x0C, (1).to_bytes(2, "big"))  # 360 ms an hour: it waits
-    line.hosts[1].send(flood(50, payload=bytes(100), hop_limit=0).encode())
-    line.run(30)
-    assert line.hosts[1].counters()[DUPLICATE] >= 3
-    assert len(line.sends(1, PacketType.FRAGMENT)) <= 1
+    for copy in copies(flood(payload=bytes(50), type_=PacketType.FRAGMENT), [0] * 6):
+        line.hosts[0].send(copy)
+        line.run(1)
+    line.hosts[1].tell(0x0C, bytes(2))
+    line.run(100)
+    assert line.sends(1, PacketType.FRAGMENT) == []
+
+
+def test_a_direct_packet_that_waits_is_not_sent_when_the_relay_behind_was_heard_with_it(lines: Lines) -> None:
+    line = lines(2)
+    line.set_up(fee_code=1)
+    hold_back(line, 1)
+    packet = direct(line, [1, 0])
+    line.hosts[0].tell(Own.RAW, b"\x01")
+    line.hosts[0].send(packet.encode())
+    line.run(1)
+    line.hosts[0].send(replace(packet, hops=2).encode())
+    line.run(1)
+    line.hosts[1].tell(0x0C, bytes(2))
+    line.run(100)
+    assert [one for one in line.sends(1) if one.type is PacketType.RECORD] == []
+    assert line.hosts[1].counters()[DUPLICATE] == 1
+
+
+def test_a_fee_that_rose_while_a_packet_waited_is_not_asked_beyond_its_cap(lines: Lines) -> None:
+    line = lines(2)
+    line.set_up(fee_code=10)
+    hold_back(line, 1)
+    line.hosts[0].send(flood(cap=10, type_=PacketType.FRAGMENT).encode())
+    line.run(1)
+    line.hosts[1].tell(Own.TERMS, b"\x01" + (11).to_bytes(2, "big") + bytes(20))
+    line.hosts[1].tell(0x0C, bytes(2))
+    line.run(100)
+    assert line.sends(1, PacketType.FRAGMENT) == []
