@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import itertools
 import json
-import logging
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -40,8 +39,6 @@ from .feed import Feed
 from .page import PAGE, PAGE_POLICY
 from .tokens import Scope
 from .visit import Visit, Waiters
-
-log: Final = logging.getLogger("retrieval_client.gateway")
 
 THREADS_MAX: Final = 8
 """Threads that read what is here."""
