@@ -108,7 +108,6 @@ class Routes:
             (interface.PAGE, self._page),
         ]
         add_routes(app, interface.INTERFACE, routes)
-        app.on_startup.append(_say_whose_answers)
         app.on_cleanup.append(self._close)
         return app
 
@@ -316,15 +315,6 @@ def _bodyless(found: Answer, further: Mapping[str, str]) -> web.Response:
     if found.size is not None and found.status != 304:
         headers["Content-Length"] = str(found.size)
     return web.Response(status=found.status, headers=headers)
-
-
-async def _say_whose_answers(app: web.Application) -> None:
-    """Have our headers, and not those of all gateways, stand in answers: appended last, it has the last word."""
-    app.on_response_prepare.append(_add_headers)
-
-
-async def _add_headers(request: web.Request, response: web.StreamResponse) -> None:
-    response.headers.update(interface.HEADERS)
 
 
 def _headers_of(request: web.Request) -> dict[str, str]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 import socket
+import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, closing, contextmanager
@@ -20,6 +21,7 @@ import trio
 
 from retrieval.dag.walk import fast_forward
 from retrieval.errors import ErrorCode, LocalProtocolError
+from retrieval.gateway import guests
 from retrieval.gateway.listening import serving
 from retrieval.home import Home
 from retrieval.payment.evm import EvmChain
@@ -45,10 +47,13 @@ from .callers import LOOPBACK_NAMES, allowed_hosts, require_loopback
 from .errands import Errands
 from .feed import Feed
 from .happenings import Happening, quoted
+from .interface import HEADERS
 from .keys import Keys
 from .market import Market, Price, Provider
 from .sessions import Sessions, open_sessions
 
+VISITORS: Final = guests.Limits(connections_max=256, connections_per_prefix_max=256, requests_per_minute=1_000_000, proxies=())
+"""Who has been idle for longest makes room. How fast they ask does not matter: nearly all of them are this machine."""
 BACKLOG: Final = 128
 DRAIN_S: Final = 0.5
 """How long answers may take to end once the gateway is to stop; then they are cut."""
@@ -165,7 +170,8 @@ async def _served(bridge: Bridge, routes: Routes, listening: socket.socket) -> A
     opened, token = trio.Event(), trio.lowlevel.current_trio_token()
 
     async def serve() -> None:
-        async with serving(routes.app(), [listening], shutdown_s=DRAIN_S):
+        visitors = guests.Guests(VISITORS, time.monotonic)
+        async with serving(routes.app(), [listening], shutdown_s=DRAIN_S, guests=visitors, common=HEADERS):
             token.run_sync_soon(opened.set)
             await asyncio.Event().wait()
 
