@@ -83,10 +83,14 @@ def look(page: Page, name: str) -> None:
         page.screenshot(path=Path(folder) / f"{name}.png", full_page=True)
 
 
-def slow_down(page: Page) -> None:
-    """Let the page's network carry so little that there is something to see."""
-    carried = {"offline": False, "latency": 0, "downloadThroughput": 4 * MIB, "uploadThroughput": -1}
-    page.context.new_cdp_session(page).send("Network.emulateNetworkConditions", carried)
+@contextmanager
+def slow_network(page: Page) -> Iterator[None]:
+    """Let the page's network carry so little, while the block runs, that there are seconds to see it in."""
+    session = page.context.new_cdp_session(page)
+    unlimited = {"offline": False, "latency": 0, "downloadThroughput": -1, "uploadThroughput": -1}
+    session.send("Network.emulateNetworkConditions", {**unlimited, "downloadThroughput": MIB // 2})
+    yield
+    session.send("Network.emulateNetworkConditions", unlimited)
 
 
 @pytest.mark.parametrize(("width", "is_dark"), [(DESKTOP, False), (PHONE, True)], ids=["desktop", "phone"])
@@ -108,10 +112,10 @@ def test_a_person_sees_the_price_pays_it_and_gets_file_and_receipts(
             page.get_by_role("button", name="Show the price").click()
             page.get_by_text("at most 0.004").wait_for()
             look(page, f"{screen}-2-price")
-            slow_down(page)
-            page.get_by_role("button", name="Pay and fetch").click()
-            page.get_by_text(re.compile(r"^[1-9][.0-9]* MiB of")).wait_for()
-            look(page, f"{screen}-3-busy")
+            with slow_network(page):
+                page.get_by_role("button", name="Pay and fetch").click()
+                page.get_by_text(re.compile(r"^[1-9][.0-9]* MiB of")).wait_for()
+                look(page, f"{screen}-3-busy")
             page.locator("#result").wait_for()
             look(page, f"{screen}-4-finished")
             assert page.locator("#preview img").evaluate("(image) => image.naturalWidth") == 1600
@@ -142,11 +146,11 @@ def test_a_person_who_refuses_or_cancels_is_told_so_and_can_try_again(browser: B
             assert "cancelled" in page.get_by_role("alert").inner_text()
             look(page, f"{PHONE}-light-5-refused")
             wallet.is_willing = True
-            slow_down(page)
-            page.get_by_role("button", name="Pay and fetch").click()
-            page.get_by_text(re.compile(r"^[1-9][.0-9]* MiB of")).wait_for()
-            page.get_by_role("button", name="Cancel").click()
-            page.get_by_text("cancelled (511)").wait_for()
+            with slow_network(page):
+                page.get_by_role("button", name="Pay and fetch").click()
+                page.get_by_text(re.compile(r"^[1-9][.0-9]* MiB of")).wait_for()
+                page.get_by_role("button", name="Cancel").click()
+                page.get_by_text("cancelled (511)").wait_for()
             page.get_by_role("button", name="Pay and fetch").click()
             page.locator("#result").wait_for()
 
