@@ -1,4 +1,7 @@
-"""``python -m benchmarks NAME|all [--json FILE] [--html FILE] [--runs N] [--tiny] [--no-peers]`` and ``compare A.json B.json``."""
+"""``python -m benchmarks NAME|all [--json FILE] [--html FILE] [--runs N] [--tiny] [--no-peers]`` and ``compare A.json B.json``.
+
+``radio`` measures no seconds but a simulated mesh, and has options of its own: see ``benchmarks.radio.command``.
+"""
 
 from __future__ import annotations
 
@@ -47,6 +50,8 @@ def measure(name: str, *, runs: int | None, tiny: bool, with_peers: bool) -> She
 
 
 def main() -> int:
+    if sys.argv[1:2] == ["radio"]:
+        return importlib.import_module("benchmarks.radio.command").main(sys.argv[2:])  # type: ignore[no-any-return]
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("name", choices=(*NAMES, "all", "compare"))
     parser.add_argument("files", nargs="*", type=Path, help="for compare: two files of results")

@@ -33,18 +33,21 @@ FEE: Final = 10
 """What each relay asks for a packet, in millionths."""
 FEE_CAP: Final = 200
 HOP_LIMIT: Final = 5
-ASK_AGAIN_US: Final = 80 * SECOND_US
+NEAR_HOP_LIMIT: Final = 2
+"""Of the first want: most content is near, and a flood that ends there takes a third of the air."""
+ASK_FARTHER_US: Final = 25 * SECOND_US
+ASK_AGAIN_US: Final = 45 * SECOND_US
 """Without a quote or news of the session for so long, the client asks anew."""
 ASKS_MAX: Final = 6
 QUOTE_AFTER_US: Final = 3 * SECOND_US
 QUOTE_SPREAD_US: Final = 2 * SECOND_US
 """A quote that leaves while the want is still passed on around it would be lost to it."""
-STALLED_S: Final = 90.0
+STALLED_S: Final = 100.0
 SESSION_US: Final = 300 * SECOND_US
 """How long a session is kept: its last acknowledgements may have to be said again."""
 WANT_FROM_US: Final = 60 * SECOND_US
 WANT_UNTIL_US: Final = 420 * SECOND_US
-"""Within its ten minutes: it has three to be delivered."""
+"""Within its ten minutes. It is asked for during as many; the last of the hour have three at the least."""
 PROGRESS_US: Final = 10 * SECOND_US
 
 
@@ -81,9 +84,9 @@ class Trader:
         self._n_sessions = 0
         endpoint.on_event = self._told
 
-    def want(self, cid: Cid) -> None:
+    def want(self, cid: Cid, *, hop_limit: int) -> None:
         """Ask, whatever was asked before."""
-        self._asked[self.endpoint.station.want(cid, price_max=1_000, now=self.endpoint.now)] = cid
+        self._asked[self.endpoint.station.want(cid, price_max=1_000, now=self.endpoint.now, hop_limit=hop_limit)] = cid
         self.endpoint.move()
 
     def forget(self, cid: Cid) -> None:
@@ -192,17 +195,18 @@ class Hour:
         self._planned[cid] = Want(
             client=client, provider=provider, asked_us=asked_us, hops=reached.get(provider, 0) - 1, has_path=provider in reached
         )
-        self._simulation.timeline.at(asked_us, partial(self._ask, client, cid, start_us + WANT_EVERY_US, ASKS_MAX))
+        self._simulation.timeline.at(asked_us, partial(self._ask, client, cid, asked_us + WANT_EVERY_US, ASKS_MAX))
 
     def _ask(self, client: str, cid: Cid, until_us: int, n_left: int) -> None:
         trader, timeline = self.traders[client], self._simulation.timeline
         if cid in self._delivered_us or timeline.now_us >= until_us:
             return
+        is_first = n_left == ASKS_MAX
         if trader.is_stalled(cid) and n_left:
             trader.forget(cid)
-            trader.want(cid)
+            trader.want(cid, hop_limit=NEAR_HOP_LIMIT if is_first else HOP_LIMIT)
             n_left -= 1
-        timeline.after(ASK_AGAIN_US, partial(self._ask, client, cid, until_us, n_left))
+        timeline.after(ASK_FARTHER_US if is_first else ASK_AGAIN_US, partial(self._ask, client, cid, until_us, n_left))
 
     def _arrived(self, cid: Cid) -> None:
         self._delivered_us[cid] = self._simulation.timeline.now_us
