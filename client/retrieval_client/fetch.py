@@ -63,12 +63,12 @@ TRANSIENT: Final = frozenset(
         ErrorCode.SHUTTING_DOWN,
         ErrorCode.INVALID_CURSOR,
         ErrorCode.STALE_VOUCHER,
-        ErrorCode.PAYMENT_MISMATCH,
     }
 )
-"""After these the same provider is asked again, until nothing has moved for a while: where it counts our payments in another way than we
-do, its next quote says how. A chain that does not answer is not among them:
+"""After these the same provider is asked again, until nothing has moved for a while. A chain that does not answer is not among them:
 nothing that was fetched waits for it."""
+_AGAIN: Final = TRANSIENT | {ErrorCode.PAYMENT_MISMATCH}
+"""A peer that counts our payments in another way than we do says in its next quote how far it counts."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -191,7 +191,7 @@ class Fetch:
                 if is_all_here:
                     log.warning("everything is here; the provider's last word on it is not: %s", error)
                     return
-                if error.code not in TRANSIENT or self.n_failed_deals > DEALS_FAILED_MAX:
+                if error.code not in _AGAIN or self.n_failed_deals > DEALS_FAILED_MAX:
                     raise
                 if self.tally.verified_bytes > seen_bytes:
                     backoff_s, seen_bytes = BACKOFF_FIRST_S, self.tally.verified_bytes
