@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Mapping
 from importlib.resources import files
 from typing import Any, Final, TypeVar
+from urllib.parse import parse_qsl
 
 from aiohttp import web
 
@@ -37,6 +38,8 @@ T = TypeVar("T")
 
 BODY_MAX: Final = 4096
 """Bytes of a form with a token in it."""
+BODY_S: Final = 5.0
+"""How long such a form may take to come."""
 REQUESTS_MAX: Final = 64
 THREADS_MAX: Final = 2
 """Threads that read the disk; one answer of the reports is made at a time."""
@@ -179,17 +182,20 @@ class OperatorPage:
     # who may see it
 
     async def _login(self, request: web.Request) -> web.StreamResponse:
-        form = await request.post()
-        if is_token(read_token(self._home), str(form.get("token", "")).strip()):
+        if is_token(read_token(self._home), await _token_in(request)):
             return self._let_in()
         return _html(page.sign_in(is_refused=True), status=401)
 
     async def _logout(self, request: web.Request) -> web.StreamResponse:
+        if not _is_ours(request):
+            raise RemoteProtocolError(ErrorCode.FORBIDDEN, "another page asks for it")
         response = web.Response(status=303, headers={"Location": "/"})
         response.del_cookie(interface.PASS_COOKIE, path="/", httponly=True, samesite="Strict")
         return response
 
     def _let_in(self) -> web.StreamResponse:
+        # Cookies know no ports: a browser shows it to whatever else is served at this address, so it opens a page that changes nothing,
+        # and not for long. Who shares the machine gives the page an address below 127 of its own.
         response = web.Response(status=303, headers={"Location": "/"})
         shown = new_pass(read_token(self._home), time.time())
         response.set_cookie(interface.PASS_COOKIE, shown, max_age=PASS_S, path="/", httponly=True, samesite="Strict")
@@ -201,9 +207,7 @@ class OperatorPage:
         scheme, _, shown = request.headers.get("Authorization", "").partition(" ")
         if shown:
             return scheme.lower() == "bearer" and is_token(token, shown.strip())
-        if request.headers.get("Sec-Fetch-Site", "none") not in ("none", "same-origin"):
-            return False
-        return is_pass(token, request.cookies.get(interface.PASS_COOKIE, ""), time.time())
+        return _is_ours(request) and is_pass(token, request.cookies.get(interface.PASS_COOKIE, ""), time.time())
 
     # data
 
@@ -282,6 +286,21 @@ class OperatorPage:
             return problem_response(LocalProtocolError(ErrorCode.INTERNAL))
         finally:
             self._n_requests -= 1
+
+
+def _is_ours(request: web.Request) -> bool:
+    """Whether our own page asks, or a person: a browser says so where another page makes it ask, also one on another port."""
+    return request.headers.get("Sec-Fetch-Site", "none") in ("none", "same-origin")
+
+
+async def _token_in(request: web.Request) -> str:
+    """What the form to sign in says; nothing where it is no such form. Raises ``RemoteProtocolError(malformed_request)`` for a slow one."""
+    try:
+        async with asyncio.timeout(BODY_S):
+            form = await request.read()
+    except TimeoutError as error:
+        raise RemoteProtocolError(ErrorCode.MALFORMED_REQUEST, f"the form did not come within {BODY_S:g} s") from error
+    return dict(parse_qsl(form.decode("utf-8", "replace"))).get("token", "").strip()
 
 
 def _html(body: bytes, *, status: int = 200) -> web.Response:

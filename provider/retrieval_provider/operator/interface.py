@@ -119,10 +119,16 @@ LOGIN: Final = Operation(
     tag="page",
     body=Media(type="application/x-www-form-urlencoded", schema=json_object({"token": {"type": "string"}})),
     replies=(Reply(status=303, about="It was good; the pass is in a cookie."), Reply(status=401, about="It was not.", media=(_HTML,))),
-    errors=(ErrorCode.UNAUTHORIZED,),
+    errors=(ErrorCode.UNAUTHORIZED, ErrorCode.MALFORMED_REQUEST),
 )
 LOGOUT: Final = Operation(
-    name="logout", path="/logout", method="POST", summary="Forget the pass", tag="page", replies=(Reply(status=303, about="Forgotten."),)
+    name="logout",
+    path="/logout",
+    method="POST",
+    summary="Forget the pass",
+    tag="page",
+    replies=(Reply(status=303, about="Forgotten."),),
+    errors=(ErrorCode.FORBIDDEN,),
 )
 STYLE: Final = _asset("style", "/page.css", "How the page looks", "text/css")
 SCRIPT: Final = _asset("script", "/page.js", "What keeps the page up to date", "text/javascript")

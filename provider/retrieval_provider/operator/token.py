@@ -41,7 +41,7 @@ def renew_token(home: Home) -> str:
 
 
 def is_token(token: str, guess: str) -> bool:
-    return hmac.compare_digest(token.encode(), guess.encode())
+    return _are_same(token, guess)
 
 
 def new_pass(token: str, now_s: float) -> str:
@@ -53,8 +53,17 @@ def new_pass(token: str, now_s: float) -> str:
 def is_pass(token: str, shown: str, now_s: float) -> bool:
     """Whether a pass was made of this token and has not ended."""
     until, _, seal = shown[:PASS_MAX].partition(".")
-    return hmac.compare_digest(_seal(token, until).encode(), seal.encode()) and int(until) > now_s
+    return _are_same(_seal(token, until), seal) and int(until) > now_s
 
 
 def _seal(token: str, until: str) -> str:
-    return hmac.new(token.encode(), f"operator's page until {until}".encode(), hashlib.sha256).hexdigest()
+    return hmac.new(token.encode(), _bytes_of(f"operator's page until {until}"), hashlib.sha256).hexdigest()
+
+
+def _are_same(known: str, guess: str) -> bool:
+    return hmac.compare_digest(_bytes_of(known), _bytes_of(guess))
+
+
+def _bytes_of(text: str) -> bytes:
+    """Of a header or a form, which may have been no text."""
+    return text.encode("utf-8", "surrogatepass")

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from http_door import PATIENCE_S, Caller, Reply
 from retrieval_provider.config import Pricing
-from retrieval_provider.operator import interface, page
+from retrieval_provider.operator import app, interface, page
 from retrieval_provider.operator.app import COMMON, OPEN, OperatorPage
 from retrieval_provider.operator.feed import Feed
 from retrieval_provider.operator.html import h
@@ -43,10 +43,10 @@ class Page:
     def get(self, target: str, **headers: str) -> Reply:
         return self.caller.get(target, Authorization=f"Bearer {self.token}", **headers)
 
-    def say(self, request: str) -> bytes:
+    def say(self, request: str | bytes) -> bytes:
         """What comes back to bytes written by hand."""
         with self.caller.connect() as sock:
-            sock.sendall(request.encode())
+            sock.sendall(request if isinstance(request, bytes) else request.encode())
             heard = b""
             while part := sock.recv(65536):
                 heard += part
@@ -128,6 +128,52 @@ def test_the_form_lets_in_and_out(shown: Page) -> None:
     assert "That was not the token" in refused
     assert 'operator="";' in post("/logout", "")
     assert "request_too_large" in post("/login", "token=" + "x" * 8192)
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Authorization": "Bearer \xff"},
+        {"Cookie": "operator=9999999999.\xff"},
+        {"Cookie": "operator=\xff.00"},
+        {"Cookie": 'operator="\\377.\\377"'},
+        {"Cookie": "operator=" + "9" * 5000 + ".00"},
+    ],
+)
+def test_bytes_that_are_no_text_open_nothing_and_are_no_fault_of_ours(shown: Page, headers: dict[str, str]) -> None:
+    assert shown.caller.get("/v1/figures", **headers).code == (401, "unauthorized")
+
+
+@pytest.mark.parametrize(
+    ("media_type", "form"),
+    [
+        ("application/x-www-form-urlencoded", b"token=\xff"),
+        ("application/x-www-form-urlencoded; charset=undefined", b"token=a"),
+        ("application/x-www-form-urlencoded; charset=utf-7", b"token=+2AA-"),
+        ("application/x-www-form-urlencoded", b"&=;%" * 1000),
+        ("multipart/form-data", b"x"),
+        ("multipart/form-data; boundary=a", b"junk"),
+    ],
+)
+def test_what_is_no_form_signs_nobody_in(shown: Page, media_type: str, form: bytes) -> None:
+    head = (
+        f"POST /login HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Type: {media_type}\r\nContent-Length: {len(form)}\r\n\r\n"
+    )
+    assert shown.say(head.encode() + form).startswith(b"HTTP/1.1 401")
+
+
+def test_a_form_that_never_ends_is_not_waited_for(shown: Page, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(app, "BODY_S", 0.1)
+    heard = shown.say("POST /login HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: 100\r\n\r\ntoken=")
+    assert b"malformed_request" in heard
+
+
+def test_another_page_signs_nobody_out(shown: Page) -> None:
+    for site in ("cross-site", "same-site"):
+        reply = shown.caller.ask("POST", "/logout", Sec_Fetch_Site=site)
+        assert reply.code == (403, "forbidden")
+        assert "set-cookie" not in reply.headers
+    assert shown.caller.ask("POST", "/logout", Sec_Fetch_Site="same-origin").status == 303
 
 
 def test_a_new_token_ends_the_old_one_and_its_passes(tmp_path: Path) -> None:
