@@ -175,7 +175,7 @@ def _costs(survey: Survey) -> str:
         f'<td class="n">{row.median_price:,}</tr>'
         for row in survey.hops
     )
-    head = '<tr><th>on the way<th class="n">delivered<th class="n">median time<th class="n">median cost of relaying, millionths</tr>'
+    head = '<tr><th>on the way<th class="n">delivered<th class="n">median time<th class="n">relaying a packet costs, millionths</tr>'
     return f'<h2>What a hop costs</h2><div class="wide"><table>{head}{rows}</table></div>'
 
 

@@ -72,7 +72,7 @@ REGIONS: Final = {
 class Trader:
     """What runs on one node's computer: it sells what it has, and buys what it was told to want."""
 
-    def __init__(self, endpoint: Endpoint, *, quoted: Callable[[Cid], None], delivered: Callable[[Cid], None]) -> None:
+    def __init__(self, endpoint: Endpoint, *, quoted: Callable[[Cid, int], None], delivered: Callable[[Cid], None]) -> None:
         self.content: Final[dict[bytes, bytes]] = {}
         self.endpoint: Final = endpoint
         self._quoted: Final = quoted
@@ -107,7 +107,7 @@ class Trader:
                 self.endpoint.later(QUOTE_AFTER_US + event.packet.hash[0] * QUOTE_SPREAD_US // 256, partial(self._quote, event))
             case QuoteHeard(quote=quote) if quote.wanted in self._asked:
                 cid = self._asked.pop(quote.wanted)
-                self._quoted(cid)
+                self._quoted(cid, quote.way.price)
                 if self.is_stalled(cid):
                     self.forget(cid)
                     self._n_sessions += 1
@@ -161,7 +161,8 @@ class Hour:
         self._simulation: Final = simulation
         self._mesh: Final = mesh
         self._delivered_us: Final[dict[bytes, int]] = {}
-        self._quoted: Final[set[bytes]] = set()
+        self._price_of: Final[dict[bytes, int]] = {}
+        """What relays ask for a packet on the way that was quoted."""
         self._planned: Final[dict[bytes, Want]] = {}
         self._random: Final = random.Random(seed)
         keys = {name: key_of(seed, number) for number, name in enumerate(mesh.places)}
@@ -176,7 +177,7 @@ class Hour:
         hosts = {name: simulation.add(name) for name in mesh.places}
         stations = {name: Station(key, settings, account_of(key), first_packet_id=1) for name, key in keys.items()}
         self.traders: Final = {
-            name: Trader(Endpoint(hosts[name], simulation.timeline, station), quoted=self._quoted.add, delivered=self._arrived)
+            name: Trader(Endpoint(hosts[name], simulation.timeline, station), quoted=self._was_quoted, delivered=self._arrived)
             for name, station in stations.items()
         }
         simulation.boot({name: replace(setup, host_id=trader.endpoint.station.id) for name, trader in self.traders.items()})
@@ -208,18 +209,26 @@ class Hour:
             n_left -= 1
         timeline.after(ASK_FARTHER_US if is_first else ASK_AGAIN_US, partial(self._ask, client, cid, until_us, n_left))
 
+    def _was_quoted(self, cid: Cid, price: int) -> None:
+        self._price_of[cid] = price
+
     def _arrived(self, cid: Cid) -> None:
         self._delivered_us[cid] = self._simulation.timeline.now_us
 
     def outcome(self) -> list[Want]:
         """Every want, and what became of it."""
         return [
-            replace(want, delivered_us=self._delivered_us.get(cid), failure="" if cid in self._delivered_us else self._why(want, cid))
+            replace(
+                want,
+                delivered_us=self._delivered_us.get(cid),
+                price=self._price_of.get(cid, 0),
+                failure="" if cid in self._delivered_us else self._why(cid),
+            )
             for cid, want in self._planned.items()
         ]
 
-    def _why(self, want: Want, cid: bytes) -> str:
-        return "nobody answered" if cid not in self._quoted else "the session did not end in time"
+    def _why(self, cid: bytes) -> str:
+        return "nobody answered" if cid not in self._price_of else "the session did not end in time"
 
 
 def run_hour(

@@ -66,7 +66,7 @@ class Want:
     has_path: bool
     delivered_us: int | None = None
     price: int = 0
-    """Of relaying, in millionths."""
+    """Of relaying a packet, in millionths."""
     failure: str = ""
 
 

@@ -137,7 +137,7 @@ def _targets(survey: Survey) -> Table:
 
 
 def _hops(survey: Survey) -> Table:
-    drawn = _table("relays", "delivered", "median time", "median cost")
+    drawn = _table("relays", "delivered", "median time", "a packet costs")
     for row in survey.hops:
         drawn.add_row(str(row.hops), str(row.n_delivered), f"{row.median_s:.1f} s", f"{row.median_price:,}")
     return drawn
