@@ -1,5 +1,7 @@
 #include "sha512.h"
 
+enum { LENGTH_SIZE = 16 };
+
 /* FIPS 180-4, 4.2.3: the first 64 bits of the fractional parts of the cube roots of the first 80 primes. */
 static const uint64_t ROUND_CONSTANTS[80] = {
     0x428a2f98d728ae22, 0x7137449123ef65cd, 0xb5c0fbcfec4d3b2f, 0xe9b5dba58189dbbc,
@@ -102,11 +104,11 @@ void sha512_end(struct sha512 *hash, uint8_t out[SHA512_SIZE])
     const uint64_t n_bits = (uint64_t)hash->size * 8;
 
     sha512_add(hash, &one, 1);
-    while (hash->size % SHA512_BLOCK_SIZE != SHA512_BLOCK_SIZE - 8) { /* the upper 64 bits of the length are zero too */
+    while (hash->size % SHA512_BLOCK_SIZE != SHA512_BLOCK_SIZE - LENGTH_SIZE) {
         sha512_add(hash, &zero, 1);
     }
-    for (unsigned i = 0; i < 8; i++) {
-        const uint8_t byte = (uint8_t)(n_bits >> (56 - 8 * i));
+    for (unsigned i = 0; i < LENGTH_SIZE; i++) { /* 128 bits, of which the upper 64 are zero */
+        const uint8_t byte = i < 8 ? 0 : (uint8_t)(n_bits >> (120 - 8 * i));
         sha512_add(hash, &byte, 1);
     }
     for (size_t i = 0; i < SHA512_SIZE; i++) {
