@@ -16,8 +16,9 @@ SECONDS := 60
 
 TESTS ?= tests
 PYTEST := $(BIN)/pytest -n 2 --dist loadfile
-# Chains, processes and C of their own are the same with and without the extension: a second run leaves them out, but for the demo.
-ONCE := $(filter-out tests/e2e/test_demo.py,$(wildcard tests/e2e/test_*.py)) tests/benchmarks tests/devchain tests/interop tests/native/test_core.py \
+# Chains, processes, browsers and C of their own are the same with and without the extension: a second run leaves them out, but for the demo.
+ONCE := $(filter-out tests/e2e/test_demo.py,$(wildcard tests/e2e/test_*.py)) tests/benchmarks tests/dapp tests/devchain tests/firmware \
+	tests/firmware_mesh tests/interop tests/native/test_core.py tests/provider/operator/test_browser.py \
 	$(wildcard tests/payment/test_contracts*.py) tests/payment/test_evm.py tests/payment/test_x402_contract.py
 SECOND_RUN := $(if $(filter tests,$(TESTS)),$(addprefix --ignore=,$(ONCE)))
 
