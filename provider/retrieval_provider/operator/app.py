@@ -133,8 +133,8 @@ class OperatorPage:
             return self._let_in()
         if not self._may_see(request):
             return _html(page.sign_in(is_refused=token is not None), status=401)
-        parts = {name: await self._section(name, request.query) for name in interface.PARTS}
-        return _html(page.whole(peer=self._peer, parts=parts))
+        found = await asyncio.gather(*(self._section(name, request.query) for name in interface.PARTS))
+        return _html(page.whole(peer=self._peer, parts=dict(zip(interface.PARTS, found, strict=True))))
 
     async def _part(self, request: web.Request) -> web.StreamResponse:
         name = request.match_info["name"]

@@ -1,6 +1,7 @@
 """asyncio. What the node says of itself, asked as seldom as possible: however many look, it is asked about once a second.
 
-The rate of a transfer is what came between answers. A node that does not answer in time is an answer too.
+The rate of a transfer is what came between answers. That a node does not answer in time is an answer too, and good for as long: whoever
+looks waits for one question at the most.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from retrieval.transport.control import Json, call_control
 ASK_S: Final = 4.0
 """The node's own checks have two seconds."""
 KEPT_S: Final = 0.9
+"""How long an answer is good."""
 VERBS: Final = ("live", "health", "counts")
 RATE_SAMPLES: Final = 6
 """Answers over which a rate is told, some seconds of them: clients pay, and are served, in bursts."""
@@ -33,7 +35,8 @@ class Feed:
         self._threads: Final = Threads(len(VERBS))
         """Of its own: whether all is well is told also while a long journal is being read."""
         self._turns: Final[dict[str, asyncio.Lock]] = {}
-        self._heard: Final[dict[str, tuple[float, Json]]] = {}
+        self._heard: Final[dict[str, tuple[float, Json | LocalProtocolError]]] = {}
+        """Until when each is good, and what it is."""
         self._samples: dict[str, deque[tuple[float, int]]] = {}
         """Of each transfer: when it was how far, the newest last."""
 
@@ -57,14 +60,22 @@ class Feed:
 
     async def _ask(self, verb: str) -> Json:
         async with self._turns.setdefault(verb, asyncio.Lock()):
-            asked_at, heard = self._heard.get(verb, (0.0, None))
-            now = self._clock()
-            if heard is None or now - asked_at >= KEPT_S:
-                heard = await self._threads.run(lambda: call_control(self._path, verb, {}, ASK_S))
-                if verb == "live":
-                    self._rate(heard["transfers"], self._clock())
-                self._heard[verb] = (now, heard)
+            good_until, heard = self._heard.get(verb, (0.0, None))
+            if heard is None or self._clock() >= good_until:
+                heard = await self._hear(verb)
+                self._heard[verb] = (self._clock() + KEPT_S, heard)
+            if isinstance(heard, LocalProtocolError):
+                raise heard.with_traceback(None)
             return heard
+
+    async def _hear(self, verb: str) -> Json | LocalProtocolError:
+        try:
+            heard = await self._threads.run(lambda: call_control(self._path, verb, {}, ASK_S))
+        except LocalProtocolError as error:
+            return error
+        if verb == "live":
+            self._rate(heard["transfers"], self._clock())
+        return heard
 
     def _rate(self, transfers: list[Json], now: float) -> None:
         samples = {each["id"]: self._samples.get(each["id"], deque(maxlen=RATE_SAMPLES)) for each in transfers}
