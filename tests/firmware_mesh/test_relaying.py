@@ -112,3 +112,26 @@ def test_relays_tell_who_they_are_and_what_they_ask() -> None:
         mesh.run(SILENCE_S)
         adverts = mesh.ends["b"].of(PacketType.ADVERT)
         assert {packet.origin for packet in adverts} == {mesh.id_of(relay) for relay in ("r1", "r2", "r3")}
+
+
+FAINT_DB = 144.5
+"""Two dB above what is understood."""
+
+
+def trails_over(links: dict[tuple[str, str], float]) -> list[list[str]]:
+    """The relays of what b heard of a's flood."""
+    names = sorted({name for pair in links for name in pair})
+    with relay_mesh(Links.matrix(links), dict.fromkeys(names, "host")) as mesh:
+        mesh.run(SILENCE_S)
+        mesh.ends["a"].flood(b"?")
+        mesh.run(30)
+        relay_of = {mesh.tag_of(relay): relay for relay in mesh.relays}
+        return [[relay_of[entry.tag] for entry in packet.trail] for packet in mesh.ends["b"].of(PacketType.WANT)]
+
+
+def test_a_way_is_made_of_links_that_hold() -> None:
+    assert trails_over({("a", "r1"): FAINT_DB, ("a", "r2"): 110, ("r2", "r1"): 110, ("r1", "b"): 110}) == [["r2", "r1"]]
+
+
+def test_a_faint_link_is_used_where_there_is_no_other() -> None:
+    assert trails_over({("a", "r1"): FAINT_DB, ("r1", "b"): 110}) == [["r1"]]
