@@ -109,6 +109,10 @@ class ClientSession:
     def is_over(self) -> bool:
         return self._over
 
+    def has(self, deal: DealId) -> bool:
+        """Whether a deal runs on this session."""
+        return deal in self._purchases
+
     # commands
 
     def start(self) -> Step:
