@@ -29,7 +29,7 @@ STEP_TIMEOUT_US: Final = 60_000_000
 """Of real time: a signature takes some tens of milliseconds, so a step that needs this much does not end."""
 NEVER: Final = (1 << 64) - 1
 PAINT: Final = 0xA5
-"""Fills RAM before the start, so that the depth of the stack can be read from what is left of it."""
+"""Fills RAM before the start: after power-on it holds anything but zeros."""
 
 
 def missing() -> str | None:
@@ -109,12 +109,6 @@ class C3Machine:
     def write_flash(self, image: bytes) -> None:
         assert len(image) == FLASH_SIZE
         self.flash.image[:] = image
-
-    def stack_used(self) -> int:
-        """Bytes of the stack that were ever written, of those between the two symbols of the linker script."""
-        low, high = self._symbols["_stack_bottom"], self._symbols["_stack_top"]
-        stack = self._read(low, high - low)
-        return len(stack) - (len(stack) - len(stack.lstrip(bytes([PAINT]))))
 
     def close(self) -> None:
         self._engine.emu_stop()
