@@ -163,6 +163,8 @@ class Worker:
         """Whether one runs now and is usable."""
         self.now: dict[str, Any] = {}
         """What the one that runs said last."""
+        self.heard_at = 0.0
+        """When that was, by Trio's clock."""
         self._module: Final = module
         self._assignment: Final = assignment
         self._tally: Final = tally or Tally()
@@ -192,7 +194,7 @@ class Worker:
         try:
             if await self._tell(process, output):
                 self.usable.set()
-                self.lives = True
+                self.lives, self.heard_at = True, trio.current_time()
                 await self._hear(output)
                 self.lives = False
                 self._tally.count(PROCESS_RESTARTS, self._module.split(".")[1])
@@ -210,7 +212,7 @@ class Worker:
                 said = json.loads(line)
                 if not isinstance(said, dict):
                     raise ValueError("it is no object")
-                self.now = said
+                self.now, self.heard_at = said, trio.current_time()
                 if (counted := self.now.get("counted")) is not None:
                     self._tally.add(counted)
         except (ValueError, KeyError, TypeError):

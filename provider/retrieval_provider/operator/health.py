@@ -39,6 +39,8 @@ CALLS_MAX: Final = 4
 """Threads that a look may have in all: those that hang stay, and no more are added."""
 COMMIT_DUE_S: Final = 5.0
 """A commit that takes longer holds every client up."""
+SILENT_S: Final = 15.0
+"""A process that serves HTTP says something every two seconds: one that is silent for so long stands still, whoever is connected to it."""
 LOOKS_MISSED_MAX: Final = 4
 """Polls of the chain that may fail before what is known of the channels counts as old."""
 PROBE: Final = bytes(4096)
@@ -160,10 +162,16 @@ class Checks:
             return Finding(State.FAILING, "nothing listens for libp2p")
         if not self._workers:
             return Finding(State.OK, f"libp2p listens at {_count(len(self._addresses), 'address', 'es')}; there is no HTTP gateway")
-        n_live = sum(worker.lives for worker in self._workers)
-        says = f"libp2p listens at {_count(len(self._addresses), 'address', 'es')}; {n_live} of {len(self._workers)} HTTP processes serve"
-        if n_live == len(self._workers):
+        living = [worker for worker in self._workers if worker.lives]
+        heard = [worker for worker in living if trio.current_time() - worker.heard_at <= SILENT_S]
+        addresses = _count(len(self._addresses), "address", "es")
+        says = f"libp2p listens at {addresses}; {len(heard)} of {len(self._workers)} HTTP processes serve"
+        if len(heard) == len(self._workers):
             return Finding(State.OK, says)
+        if len(heard) < len(living):
+            return Finding(
+                State.FAILING, f"{says}: one has said nothing for {show_duration(SILENT_S)}; end it, and another takes its place"
+            )
         return Finding(State.FAILING, f"{says}: what fell is started again, and the log says how it ended")
 
     async def journal(self) -> Finding:

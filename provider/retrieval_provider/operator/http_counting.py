@@ -32,6 +32,8 @@ from .tally import Json, Tally
 
 REPORT_S: Final = 0.5
 """Between two lines: what a kill can lose of the counts."""
+ALIVE_S: Final = 2.0
+"""A line is told this often, also when there is nothing new: a process whose loop stands still is known by its silence."""
 LIVE_MAX: Final = 64
 """Transfers under way that a line names: the oldest. All are counted."""
 METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE"})
@@ -87,6 +89,7 @@ class HttpCounts:
         self._transfers: Final[dict[int, _Transfer]] = {}
         self._n_requests = 0
         self._last_told: Json = {}
+        self._told_at = 0.0
 
     def watch(self, app: web.Application) -> web.Application:
         """Count the requests of an application that has not been started."""
@@ -105,13 +108,13 @@ class HttpCounts:
             await self.tell(line_end)
 
     async def tell(self, line_end: asyncio.StreamWriter) -> None:
-        """Tell what is new, if anything is."""
+        """Tell what is new, or that we live, if it is time to."""
         now: Json = {"requests": self._n_requests, "live": self._live()}
-        counted = self.tally.take()
-        if counted is None and now == self._last_told:
+        counted, clock_s = self.tally.take(), time.monotonic()
+        if counted is None and now == self._last_told and clock_s - self._told_at < ALIVE_S:
             return
         line_end.write(json.dumps({"counted": counted, **now}).encode() + b"\n")
-        self._last_told = now
+        self._last_told, self._told_at = now, clock_s
         await line_end.drain()
 
     def _live(self) -> list[Json]:

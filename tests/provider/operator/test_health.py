@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,7 @@ class Writer:
 @dataclass
 class Process:
     lives: bool = True
+    heard_at: float = inf
 
 
 @dataclass
@@ -204,6 +206,18 @@ def test_a_store_that_is_nearly_full_is_a_warning(scene: Scene) -> None:
 def test_a_fallen_http_process_fails(scene: Scene) -> None:
     scene.processes[1].lives = False
     assert "1 of 2 HTTP processes serve" in failing(scene)["listeners"]
+
+
+def test_a_silent_http_process_fails(scene: Scene) -> None:
+    async def main() -> None:
+        scene.processes[0].heard_at = trio.current_time() - health.SILENT_S / 2
+        assert (await scene.checks().listeners()).state is State.OK
+        scene.processes[0].heard_at = trio.current_time() - health.SILENT_S - 1
+        found = await scene.checks().listeners()
+        assert found.state is State.FAILING
+        assert "1 of 2 HTTP processes serve: one has said nothing for" in found.says
+
+    trio.run(main)
 
 
 def test_a_commit_that_hangs_fails(scene: Scene) -> None:

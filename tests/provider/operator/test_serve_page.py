@@ -12,12 +12,14 @@ from typing import Any
 
 import psutil
 import pytest
+import trio
 from chain_fixture import devchain  # noqa: F401
 from http_door import PATIENCE_S, Caller, Reply
 from processes import owed, write_file
 from prometheus_client.parser import text_string_to_metric_families
 from retrieval_client import get
-from retrieval_provider.operator import metrics
+from retrieval_provider.operator import health, metrics
+from retrieval_provider.operator.http_counting import ALIVE_S
 from shell import Operator
 from shop import Shop
 from trading_history import History
@@ -86,6 +88,11 @@ def children(tmp_path: Path) -> Iterator[Children]:
         yield children
 
 
+@pytest.fixture
+def shop_that_gives(tmp_path: Path) -> Shop:
+    return Shop(folder=tmp_path, prices={"price.default": "0 USD/GiB", "http.listen": ("/ip4/127.0.0.1/tcp/0",), "http.workers": 1})
+
+
 def serve(children: Children, shop: Shop, *options: str) -> Serving:
     child = children.start("retrieval-provider", "--home", shop.home.path, "serve", *options)
     ready = child.ready()
@@ -144,7 +151,7 @@ def test_metrics_are_what_was_done_over_both_doors_and_outlive_a_process(
 
     with closing(serving.door.connect()) as sock:  # somebody who asks for a lot and leaves
         sock.sendall(f"GET /ipfs/{free} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
-        assert sock.recv(100)
+        assert sock.makefile("rb").read(MIB)  # the head, and something of the body
     found = serving.until(lambda found: found.get(("rm_http_requests_total", "GET", "/ipfs/{cid}", "cut"), 0) == 1)
     assert 0 < found["rm_bytes_total", "out", "http", "no"] < gift.n_bytes
 
@@ -256,3 +263,25 @@ def test_the_page_is_on_loopback_or_nowhere(tmp_path: Path, children: Children, 
     shop = Shop(folder=tmp_path, prices={"price.default": "0 USD/GiB"})
     child = children.start("retrieval-provider", "--home", shop.home.path, "serve", "--operator", address)
     assert (child.wait(), child.error["label"]) == (2, "config_invalid")
+
+
+def test_a_process_that_stands_still_is_not_taken_for_one_that_serves(shop_that_gives: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(health, "SILENT_S", 2 * ALIVE_S)
+
+    async def main() -> None:
+        async with shop_that_gives.opened() as node:
+            (process,) = [each for each in psutil.Process().children() if HTTP_MODULE in each.cmdline()]
+
+            async def until(state: health.State) -> None:
+                with trio.fail_after(PATIENCE_S):
+                    while (await node.checks.listeners()).state is not state:  # noqa: ASYNC110  # nobody is told of it
+                        await trio.sleep(0.1)
+
+            process.suspend()
+            try:
+                await until(health.State.FAILING)
+            finally:
+                process.resume()
+            await until(health.State.OK)
+
+    trio.run(main)
