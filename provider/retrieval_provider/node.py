@@ -70,6 +70,17 @@ class Node:
     """Of the radio; None where there is none."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Money:
+    """What a node is paid by. Where everything is free, there is only the ledger."""
+
+    ledger: Ledger
+    chain: EvmChain | None
+    settler: Settler | None
+    counter: Counter | None
+    """Of the HTTP gateway."""
+
+
 @asynccontextmanager
 async def open_node(
     home: Home,
@@ -118,7 +129,8 @@ async def open_node(
             tally=tally,
         )
         counter = None if chain is None or not settings.http.listen else open_counter(chain, ledger, service, settings)
-        yield await opened.enter_async_context(_running(service, settler, counter, ledger, chain, recent, home, settings))
+        money = _Money(ledger=ledger, chain=chain, settler=settler, counter=counter)
+        yield await opened.enter_async_context(_running(home, settings, service, money, recent))
 
 
 def _tell(tally: Tally, recent: Recent, peer: PeerId, event: Event, listener: Listener) -> None:
@@ -148,41 +160,32 @@ async def _reach_chain(settings: ProviderSettings, prices: PriceList) -> EvmChai
 
 
 @asynccontextmanager
-async def _running(
-    service: Service,
-    settler: Settler | None,
-    counter: Counter | None,
-    ledger: Ledger,
-    chain: EvmChain | None,
-    recent: Recent,
-    home: Home,
-    settings: ProviderSettings,
-) -> AsyncIterator[Node]:
+async def _running(home: Home, settings: ProviderSettings, service: Service, money: _Money, recent: Recent) -> AsyncIterator[Node]:
+    key, settler, counter, till = money.ledger.books.key, money.settler, money.counter, home.path / SOCKET_NAME
     sessions = set[SessionServer]()
-    key = ledger.books.key
     async with trio.open_nursery() as background:
         background.start_soon(_expire, service)
         if settler is not None:
             await settler.warn_without_gas()
             background.start_soon(settler.run)
-        till = None if counter is None else home.path / SOCKET_NAME
-        if counter is not None and till is not None:
+        if counter is not None:
             background.start_soon(counter.transfers.resume_when_possible)
             await background.start(partial(serve_bridge, till, counter))
         async with open_host(key.seed, settings.serve.listen) as host:
             host.serve(_session_handler(service, SessionLimits(settings.serve), sessions))
             name = format_peer_id(key.peer_id)
             log.info("%s serves on %s", name, ", ".join(host.addresses))
-            door_opened = open_workers(home, settings, peer_id=name, libp2p=host.addresses, till=till, tally=service.tally)
-            async with _desk_of(service, ledger, settings) as desk, door_opened as door:
+            asked_at = None if counter is None else till
+            door_opened = open_workers(home, settings, peer_id=name, libp2p=host.addresses, till=asked_at, tally=service.tally)
+            async with _desk_of(service, money.ledger, settings) as desk, door_opened as door:
                 checks = Checks(
                     home,
                     settings,
                     store=service.store,
                     writer=service.writer,
                     settler=settler,
-                    chain=chain,
-                    receiver=None if ledger.receiver is None else ledger.receiver.address,
+                    chain=money.chain,
+                    receiver=None if money.ledger.receiver is None else money.ledger.receiver.address,
                     addresses=host.addresses,
                     workers=door.workers,
                     clock=service.clock,
