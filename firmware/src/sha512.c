@@ -108,7 +108,7 @@ void sha512_end(struct sha512 *hash, uint8_t out[SHA512_SIZE])
         sha512_add(hash, &zero, 1);
     }
     for (unsigned i = 0; i < LENGTH_SIZE; i++) { /* 128 bits, of which the upper 64 are zero */
-        const uint8_t byte = i < 8 ? 0 : (uint8_t)(n_bits >> (120 - 8 * i));
+        const uint8_t byte = (uint8_t)(i < 8 ? 0 : n_bits >> (120 - 8 * i));
         sha512_add(hash, &byte, 1);
     }
     for (size_t i = 0; i < SHA512_SIZE; i++) {
