@@ -36,7 +36,7 @@ E = TypeVar("E", bound=Exception)
 CHECK_S: Final = 2.0
 KEPT_S: Final = 3.0
 CALLS_MAX: Final = 4
-"""Threads that a look may have in all: those that hang stay, and no more are added."""
+"""Threads that looks at one thing may have: those that hang stay, no more are added, and what else there is can still be looked at."""
 COMMIT_DUE_S: Final = 5.0
 """A commit that takes longer holds every client up."""
 SILENT_S: Final = 15.0
@@ -134,7 +134,8 @@ class Checks:
         self._addresses: Final = addresses
         self._workers: Final = workers
         self._clock: Final = clock
-        self._calls: Final = trio.CapacityLimiter(CALLS_MAX)
+        self._disk_calls: Final = trio.CapacityLimiter(CALLS_MAX)
+        self._chain_calls: Final = trio.CapacityLimiter(CALLS_MAX)
         self._head: int | None = None
         self._looked_at: float | None = None
         self._block_of_look = 0
@@ -146,7 +147,8 @@ class Checks:
 
     async def storage(self) -> Finding:
         """Both stores can be written to, and there is room."""
-        free = await self._call(lambda: min(_free_bytes(path) for path in (self._home.blocks_path, self._home.state_path)), OSError)
+        folders = (self._home.blocks_path, self._home.state_path)
+        free = await _call(self._disk_calls, lambda: min(map(_free_bytes, folders)), OSError)
         if isinstance(free, OSError):
             return Finding(State.FAILING, f"nothing can be written ({free.strerror or free}): see to the disk of this home")
         wanted = self._settings.operator.free_space_min
@@ -186,7 +188,7 @@ class Checks:
         if self._settler is None or self._chain is None:
             return Finding(State.OK, "nothing is sold, so none is needed")
         self.chain_lag_blocks = None
-        head = await self._call(self._chain.block_number, RetrievalError)
+        head = await _call(self._chain_calls, self._chain.block_number, RetrievalError)
         if isinstance(head, RetrievalError):
             return Finding(State.FAILING, f"it does not answer ({head}); see to the RPC in chain.rpc")
         looked_at = self._settler.looked_at
@@ -205,7 +207,7 @@ class Checks:
         if self._settler is None or self._chain is None or self._receiver is None:
             return Finding(State.OK, "nothing is sold, so none are needed")
         chain, receiver = self._chain, self._receiver
-        wei = await self._call(lambda: chain.native_balance(receiver), RetrievalError)
+        wei = await _call(self._chain_calls, lambda: chain.native_balance(receiver), RetrievalError)
         if isinstance(wei, RetrievalError):
             return Finding(State.FAILING, "the chain does not tell what is there to pay for claims")
         if wei == 0:
@@ -216,18 +218,19 @@ class Checks:
             return Finding(State.WARNING, f"something in {channels} must be claimed before the payer can take it back")
         return Finding(State.OK, f"{_short(format_amount(wei, decimals=ETHER_DECIMALS, symbol='ETH'))} to pay for claims")
 
-    async def _call(self, ask: Callable[[], T], refusal: type[E]) -> T | E:
-        """``ask`` in a thread, which is left behind when it hangs; that it is refused is an answer too."""
 
-        def attempt() -> T | E:
-            try:
-                return ask()
-            except refusal as error:
-                return error
+async def _call(limiter: trio.CapacityLimiter, ask: Callable[[], T], refusal: type[E]) -> T | E:
+    """``ask`` in a thread, which is left behind when it hangs; that it is refused is an answer too."""
 
-        return await trio.to_thread.run_sync(  # type: ignore[call-arg]  # mypy loses what stands behind *args
-            attempt, abandon_on_cancel=True, limiter=self._calls
-        )
+    def attempt() -> T | E:
+        try:
+            return ask()
+        except refusal as error:
+            return error
+
+    return await trio.to_thread.run_sync(  # type: ignore[call-arg]  # mypy loses what stands behind *args
+        attempt, abandon_on_cancel=True, limiter=limiter
+    )
 
 
 def _free_bytes(folder: Path) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from dataclasses import dataclass, field, replace
 from math import inf
 from pathlib import Path
@@ -24,6 +25,7 @@ from retrieval.store.blocks import MemoryBlockStore
 from retrieval.units import MIB
 
 FREE_MIN = 4 * MIB
+PATIENCE_S = 5
 ADDRESSES = ("/ip4/127.0.0.1/tcp/4801",)
 
 
@@ -146,6 +148,24 @@ def test_a_chain_that_is_gone_is_named(scene: Scene) -> None:
     said = failing(scene)
     assert list(said) == ["chain", "funds"]
     assert "chain.rpc" in said["chain"]
+
+
+def test_a_chain_that_hangs_takes_no_thread_from_the_other_checks(scene: Scene) -> None:
+    hangs = threading.Event()
+    scene.chain.block_number = lambda: int(hangs.wait())  # type: ignore[method-assign]
+
+    async def main() -> None:
+        checks = scene.checks()
+        for _ in range(health.CALLS_MAX + 1):
+            with trio.move_on_after(0.02):
+                await checks.chain()
+        with trio.fail_after(PATIENCE_S):
+            assert (await checks.storage()).state is State.OK
+
+    try:
+        trio.run(main)
+    finally:
+        hangs.set()
 
 
 def test_channels_that_nobody_looked_at_for_long_are_old(scene: Scene) -> None:
