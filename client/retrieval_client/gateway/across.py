@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Final
 
 from retrieval.errors import RetrievalError
-from retrieval.transport.bridge import Bridge
+from retrieval.transport.bridge import Bridge, BridgeClosed
 
 from ..source import Source
 from .budgets import Budgets, Left
@@ -41,12 +43,20 @@ class Across:
         self._errands.serving = what
 
     async def join(self, source: Source, permit: Permit, *, alone: bool) -> Errand:
-        """As ``Errands.join``."""
+        """As ``Errands.join``; cancelled, it is not joined."""
+        joined: list[Errand] = []
 
-        async def join() -> Errand:
-            return await self._errands.join(source, permit, alone=alone)
+        async def join() -> None:
+            joined.append(await self._errands.join(source, permit, alone=alone))
 
-        return await self._bridge.in_trio(join)
+        try:
+            await self._bridge.in_trio(join)
+        except asyncio.CancelledError:
+            for errand in joined:  # it came too late to be heard of, and nobody else would leave it
+                with suppress(BridgeClosed):
+                    await self.leave(errand)
+            raise
+        return joined[0]
 
     async def leave(self, errand: Errand) -> None:
         """As ``Errands.leave``."""
