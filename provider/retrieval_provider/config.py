@@ -30,6 +30,7 @@ class Serve:
     )
     queries_per_minute_prefix: int = integer(3_000, "Queries a minute of one address prefix.", minimum=1, maximum=1_000_000)
     queries_per_minute_total: int = integer(30_000, "Queries a minute of all clients.", minimum=1, maximum=10_000_000)
+    denylist: str = text("", "A file that names what is not served (*.deny, IPIP-383), inside the home unless its path is absolute.")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,7 +57,6 @@ class Http:
         ("/ip4/127.0.0.1", "/ip6/::1"),
         "Proxies in front, or ranges like /ip4/10.0.0.0/ipcidr/8: their X-Forwarded-For is believed, and no limit counts for them.",
     )
-    denylist: str = text("", "A file that names what is not served (*.deny, IPIP-383), inside the home unless its path is absolute.")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,6 +13,7 @@ import trio
 
 from retrieval.deal.events import Event
 from retrieval.errors import ErrorCode, LocalProtocolError, RemoteProtocolError, RetrievalError
+from retrieval.gateway.denylist import denied_by
 from retrieval.home import Home
 from retrieval.identity import PeerId, assert_fast_signatures, format_peer_id
 from retrieval.payment.chain import Deployment
@@ -95,6 +96,7 @@ async def open_node(
     ``slow_signatures``, ``wrong_chain``, ``rpc_unavailable``, ``journal_broken`` and what keys and stores raise.
     """
     clock = steady_clock()
+    denylist = denied_by(home.path / settings.serve.denylist if settings.serve.denylist else None)
     async with AsyncExitStack() as opened:
         state = opened.enter_context(closing(LmdbStateStorage.open(home.state_path, command="retrieval-provider serve")))
         store = opened.enter_context(closing(DiskBlockStore(home.blocks_path, bytes_max=settings.store.bytes_max)))
@@ -126,6 +128,7 @@ async def open_node(
             query_rates=QueryRates(settings.serve),
             clock=clock,
             listener=lambda peer, event: _tell(tally, recent, peer, event, listener),
+            denylist=denylist,
             tally=tally,
         )
         counter = None if chain is None or not settings.http.listen else open_counter(chain, ledger, service, settings)

@@ -14,6 +14,7 @@ from typing import Final
 import trio
 
 from retrieval.cid import Cid
+from retrieval.dag.lookup import reach
 from retrieval.dag.measure import VISITED_BLOCKS_MAX, totals_of
 from retrieval.dag.walk import Walk, fast_forward
 from retrieval.deal import fold, hello
@@ -25,6 +26,7 @@ from retrieval.deal.records import OutcomeRecord
 from retrieval.deal.sale import Sale
 from retrieval.deal.step import NOTHING, Step
 from retrieval.errors import Blame, ErrorCode, LocalProtocolError, RemoteProtocolError, RetrievalError
+from retrieval.gateway.denylist import NOTHING_DENIED, Denylist
 from retrieval.identity import PeerId, format_peer_id
 from retrieval.ledger.state import StateView
 from retrieval.store.blocks import BlockStore
@@ -77,6 +79,8 @@ class Service:
     query_rates: QueryRates
     clock: Clock
     listener: Listener
+    denylist: Callable[[], Denylist] = lambda: NOTHING_DENIED
+    """What is withheld now; it is asked in threads."""
     tally: Tally = field(default_factory=Tally)
     traffic: Traffic = field(default_factory=Traffic)
     lookups: trio.CapacityLimiter = field(default_factory=lambda: trio.CapacityLimiter(LOOKUPS_MAX))
@@ -166,11 +170,15 @@ class SessionServer:
         service, selection = self._service, query.selection
         if selection is None:
             raise RemoteProtocolError(ErrorCode.MALFORMED_MESSAGE, "a query names content or a deal")
+        denylist, root = service.denylist(), Cid(selection.root)
+        denylist.require_allowed(root, selection.path)
+        if selection.path:
+            denylist.require_all_allowed(reach(service.store, root, selection.path).path_cids[1:])
         weight = totals_of(service.store, selection)
         # What the client has already costs nothing, as far as we may look for free.
         held = Walk.of(selection)
         n_passed = fast_forward(service.store, held, min(query.cursor, VISITED_BLOCKS_MAX))
-        price = service.prices.of(Cid(selection.root))
+        price = service.prices.of(root)
         return Offer(
             price_per_gib=price.price_per_gib,
             flat_fee=price.flat_fee,

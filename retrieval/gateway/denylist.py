@@ -163,7 +163,7 @@ class WatchedDenylist:
             self._known = _mark(path)
             self._list = _read(path)
         except OSError as error:
-            raise LocalProtocolError(ErrorCode.FILE_UNREADABLE, f"http.denylist: {error}") from error
+            raise LocalProtocolError(ErrorCode.FILE_UNREADABLE, f"serve.denylist: {error}") from error
 
     def now(self) -> Denylist:
         """The newest list that could be read: one that is broken, or away, leaves the one before in force, and is logged."""
@@ -186,6 +186,11 @@ class WatchedDenylist:
             log.error("the denylist could not be read again, and the one before stays in force: %s", error)
         else:
             log.info("the denylist was read again: %d rules", self._list.n_rules)
+
+
+def denied_by(path: Path | None) -> Callable[[], Denylist]:
+    """What tells, whenever it is asked, what the list at ``path`` denies; nothing without one. Raises as ``WatchedDenylist``."""
+    return (lambda: NOTHING_DENIED) if path is None else WatchedDenylist(path).now
 
 
 def _mark(path: Path) -> tuple[int, int, int]:

@@ -18,7 +18,7 @@ from retrieval_provider.node import Node, open_node
 from retrieval_provider.serving import SessionServer
 from trio.testing import trio_test
 
-from retrieval.cid import RAW, Cid, cid_of
+from retrieval.cid import RAW, Cid, cid_of, format_cid
 from retrieval.deal import hello
 from retrieval.errors import ErrorCode, LocalProtocolError
 from retrieval.home import Home
@@ -76,14 +76,15 @@ class Open:
 
 
 @asynccontextmanager
-async def provider(folder: Path, **limits: int) -> AsyncIterator[Open]:
-    """A provider with one free file, on a port the system chose, and a client's host."""
+async def provider(folder: Path, *, denied: str = "", **limits: int) -> AsyncIterator[Open]:
+    """A provider with one free file, on a port the system chose, and a client's host. ``denied`` is its denylist."""
     home = Home(folder / "home", "retrieval-provider")
     create_home(home, rpc="")
     (folder / "file").write_bytes(b"x" * 100)
     with closing(DiskBlockStore(home.blocks_path, bytes_max=1 << 20)) as store:
         root = add_path(store, folder / "file")
-    serve = Serve(listen=("/ip4/127.0.0.1/tcp/0",), **limits)
+    (home.path / "list.deny").write_text(denied)
+    serve = Serve(listen=("/ip4/127.0.0.1/tcp/0",), denylist="list.deny" if denied else "", **limits)
     settings = ProviderSettings(serve=serve, price=Pricing(default=0), credit=Credit())
     async with open_node(home, settings) as node, open_host(PeerKey.generate().seed) as host:
         yield Open(node, root, host)
@@ -92,6 +93,27 @@ async def provider(folder: Path, **limits: int) -> AsyncIterator[Open]:
 def query(root: Cid, query_id: int = 1) -> Query:
     selection = Selection(root=root, path=(), scope=Scope.ALL, range_start=None, range_end=None)
     return Query(query_id=query_id, selection=selection, cursor=0, price_per_gib_max=None, deal_id=None)
+
+
+# what is withheld
+
+
+@trio_test
+@pytest.mark.parametrize(("hint", "code"), [("", ErrorCode.CONTENT_GONE), (" gateway_status:451", ErrorCode.CONTENT_RESTRICTED)])
+async def test_a_query_for_what_the_denylist_names_is_refused_for_that(tmp_path: Path, hint: str, code: ErrorCode) -> None:
+    other = cid_of(RAW, b"not held either")
+    async with provider(tmp_path, denied=f"/ipfs/{format_cid(cid_of(RAW, b'x' * 100))}{hint}\n") as shop:
+        caller = await shop.call()
+        await caller.say(query(shop.root.cid), query(other, 2))
+        assert [(await caller.hear(Refuse)).code for _ in range(2)] == [code, ErrorCode.NOT_FOUND]
+
+
+@trio_test
+async def test_nothing_is_served_under_a_denylist_that_cannot_be_read(tmp_path: Path) -> None:
+    with pytest.raises(LocalProtocolError) as refused:
+        async with provider(tmp_path, denied="version: 2\n---\n"):
+            raise AssertionError("it serves")
+    assert refused.value.code is ErrorCode.CONFIG_INVALID
 
 
 # limits

@@ -14,13 +14,12 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 from typing import Final
 
 from retrieval.console import configure_logging
-from retrieval.gateway.denylist import NOTHING_DENIED, Denylist, WatchedDenylist
+from retrieval.gateway.denylist import denied_by
 from retrieval.gateway.guests import Guests, Limits, networks
 from retrieval.gateway.listening import serving
 from retrieval.store.disk import DiskBlockStore
@@ -52,7 +51,8 @@ async def _serve(assignment: Assignment) -> None:
         reach = Reach(peer_id=assignment.peer_id, http=assignment.http, libp2p=assignment.libp2p)
         till = PaidTill(Path(assignment.till)) if assignment.till else FreeTill()
         counts = HttpCounts()
-        door = Door(store, counts.around(till), reach, requests_max=assignment.requests_max, denylist=_denylist(assignment))
+        denylist = denied_by(Path(assignment.denylist) if assignment.denylist else None)
+        door = Door(store, counts.around(till), reach, requests_max=assignment.requests_max, denylist=denylist)
         limits = Limits(
             connections_max=assignment.connections_max,
             connections_per_prefix_max=assignment.connections_per_prefix_max,
@@ -67,10 +67,6 @@ async def _serve(assignment: Assignment) -> None:
             await _input_ended()
             reporting.cancel()
         await counts.tell(to_node)
-
-
-def _denylist(assignment: Assignment) -> Callable[[], Denylist]:
-    return WatchedDenylist(Path(assignment.denylist)).now if assignment.denylist else lambda: NOTHING_DENIED
 
 
 async def _output() -> asyncio.StreamWriter:

@@ -22,7 +22,6 @@ import trio
 
 from retrieval.console import logging_now
 from retrieval.errors import ErrorCode, LocalProtocolError
-from retrieval.gateway.denylist import WatchedDenylist
 from retrieval.gateway.guests import networks
 from retrieval.home import Home
 
@@ -99,7 +98,7 @@ async def open_workers(
     if not settings.http.listen:
         yield HttpDoor(urls=(), workers=())
         return
-    _require_usable(home, settings)
+    networks(settings.http.proxies)  # to say now what processes would stumble over
     with ExitStack() as opened:
         sockets = [opened.enter_context(listening_on(text)) for text in settings.http.listen]
         level, form = logging_now()
@@ -112,7 +111,7 @@ async def open_workers(
             connections_max=settings.http.connections_max,
             connections_per_prefix_max=settings.http.connections_per_prefix_max,
             proxies=settings.http.proxies,
-            denylist=str(home.path / settings.http.denylist) if settings.http.denylist else "",
+            denylist=str(home.path / settings.serve.denylist) if settings.serve.denylist else "",
             peer_id=peer_id,
             http=settings.http.announce or tuple(map(_multiaddr_of, sockets)),
             libp2p=tuple(address.removesuffix(f"/p2p/{peer_id}") for address in libp2p),
@@ -260,13 +259,6 @@ class _Output:
         line = bytes(self._unread[:end])
         del self._unread[:end]
         return line
-
-
-def _require_usable(home: Home, settings: ProviderSettings) -> None:
-    """Say now what processes would stumble over. Raises ``LocalProtocolError``: ``usage``, ``file_unreadable``, ``config_invalid``."""
-    networks(settings.http.proxies)
-    if settings.http.denylist:
-        WatchedDenylist(home.path / settings.http.denylist)
 
 
 @contextmanager
