@@ -51,6 +51,8 @@ class Connection:
         """Answers that were read to their end here."""
         self.is_usable = True
         """Whether another request may be sent."""
+        self.is_drained = True
+        """Whether all that the system had was received: a read that fills its room leaves more behind."""
         self._wire: Final = wire
         self._address: Final = address
         self._lines: Final = memoryview(bytearray(LINES_BYTES))
@@ -132,7 +134,8 @@ class Connection:
         assert self._start == self._end
         self._start = self._end = 0
         with _connection_errors():
-            n_bytes = await self._wire.receive_into(target, self._lines if is_last else self._lines[:0])
+            n_bytes = await self._wire.receive_into(target, second := self._lines if is_last else self._lines[:0])
+        self.is_drained = n_bytes < len(target) + len(second)
         self._end = max(0, n_bytes - len(target))
         return min(n_bytes, len(target))
 
@@ -158,6 +161,11 @@ class Answer:
         self._connection: Final = connection
         self._framing: Final = Framing(head)
         self._is_read = False
+
+    @property
+    def is_drained(self) -> bool:
+        """Whether nothing more is known to be here already."""
+        return self._connection.is_drained
 
     async def receive_into(self, target: memoryview) -> int:
         """Bytes of the body into the front of ``target``; 0 at its end.

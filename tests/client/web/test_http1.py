@@ -130,6 +130,15 @@ class _Socket:
         return io.BytesIO(self._data)
 
 
+def test_a_read_that_fills_its_room_says_that_more_may_be_here() -> None:
+    async def main() -> list[tuple[int, bool]]:
+        connection = Connection(Script([b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n" + bytes(9)], [38, 4, 3, 2]), GATEWAY)
+        answer, buffer = await connection.ask("/ipfs/x", {}), memoryview(bytearray(4))
+        return [(await answer.receive_into(buffer), answer.is_drained) for _ in range(3)]
+
+    assert trio.run(main) == [(4, False), (3, True), (2, True)]
+
+
 def test_a_body_without_a_length_ends_with_its_connection() -> None:
     assert read(b"HTTP/1.1 200 OK\r\n\r\nabc") == ([(200, b"abc")], False)
 
