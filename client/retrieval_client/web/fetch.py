@@ -11,6 +11,7 @@ import logging
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 import trio
@@ -23,7 +24,7 @@ from retrieval.transport.writer import Clock, JournalWriter
 from retrieval.units import KIB
 from retrieval.wire.messages import Scope
 
-from ..content import make_room
+from ..content import make_room as make_room_in
 from ..fetch import BACKOFF_FIRST_S, BACKOFF_MAX_S, TRANSIENT, Progress, Tally
 from ..source import Source
 from ..unwrap import one_error
@@ -74,15 +75,18 @@ class WebFetch:
         clock: Clock,
         open_chain: Callable[[str], Chain],
         on_progress: Callable[[Progress], None] = lambda progress: None,
+        make_room: Callable[[int], None] | None = None,
     ) -> None:
         """``open_chain`` connects to an RPC URL, and is called only where a channel must be opened or looked at. Without a wallet, whose
-        journal ``writer`` writes, only free content is fetched."""
+        journal ``writer`` writes, only free content is fetched. ``make_room`` sees to it, in a thread, that so many bytes fit, or raises;
+        where it is None, whatever else is in the store may go for them."""
         self.store: Final = store
         self.wanted: Final = wanted
         self.tally: Final = Tally()
         self._wallet: Final = wallet
         self._clock: Final = clock
         self._on_progress: Final = on_progress
+        self._room_maker: Final = make_room
         self._scope = trio.CancelScope()
         """Of the attempt under way; its deadline is where patience ends."""
         self._till: Final = Till(
@@ -114,6 +118,12 @@ class WebFetch:
 
         Raises ``RetrievalError``: the gateway's refusal, our own limits, or ``transfer_stalled`` when nothing moved for ``timeout_s``.
         """
+        try:
+            await self._run()
+        finally:
+            await self._till.settled()
+
+    async def _run(self) -> None:
         held = await self._held()
         tally = self.tally
         tally.resumed_bytes = tally.verified_bytes = held.n_bytes
@@ -173,8 +183,9 @@ class WebFetch:
 
     async def _make_room(self, n_bytes: int) -> None:
         """Before anything is paid. Raises ``LocalProtocolError(store_full)``."""
-        if self._wallet is not None:
-            await trio.to_thread.run_sync(make_room, self.store, self._wallet.state, n_bytes, self.wanted.source)
+        assert self._wallet is not None
+        make = self._room_maker or partial(make_room_in, self.store, self._wallet.state, in_use=(self.wanted.source,))
+        await trio.to_thread.run_sync(make, n_bytes)
 
     @asynccontextmanager
     async def _patience(self) -> AsyncIterator[None]:

@@ -14,6 +14,8 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, replace
 from typing import Final
 
+import trio
+
 from retrieval.deal.records import SALE_RECEIPT_BYTES_MAX, HttpPurchaseRecord, record
 from retrieval.errors import DETAIL_MAX, ErrorCode, LocalProtocolError, RemoteProtocolError
 from retrieval.payment.chain import Chain
@@ -92,6 +94,8 @@ class Till:
         self._unanswered = 0
         self._last: tuple[WebChannel, Requirements] | None = None
         """What was last accepted for a whole part of a file: the next one costs as much."""
+        self._kept: trio.Event | None = None
+        """Set when the last record of what was bought, and with it all before, is on disk."""
 
     @property
     def unanswered(self) -> int:
@@ -122,11 +126,16 @@ class Till:
         raise said
 
     def ended(self, order: Order) -> None:
-        """All of an answer was verified and stored. Nothing waits for the record of it: it says how much came, and moves no money."""
+        """All of an answer was verified and stored."""
         if order.purchase is not None and order.purchase_id is not None:
             assert self._writer is not None
             whole = replace(order.purchase, n_bytes=order.answer.n_bytes)
-            self._writer.submit([record(order.purchase_id, whole)])
+            self._kept = self._writer.submit([record(order.purchase_id, whole)])
+
+    async def settled(self) -> None:
+        """Return when all that was paid is on disk, and how much came for it."""
+        if self._kept is not None:
+            await self._kept.wait()
 
     # what is asked for
 
@@ -255,7 +264,7 @@ class Till:
                 if answer.head.status != 200:
                     raise await replies.refusal(answer)
                 replies.require_car(answer)
-                order = await self._charged(ask, channel, offer, payment, answer)
+                order = self._charged(ask, channel, offer, payment, answer)
                 is_answered = True
                 return order
             finally:
@@ -270,7 +279,7 @@ class Till:
         await self._writer.commit(records)
         return payment
 
-    async def _charged(self, ask: Ask, channel: WebChannel, offer: Requirements, payment: Payment, answer: Answer) -> Order:
+    def _charged(self, ask: Ask, channel: WebChannel, offer: Requirements, payment: Payment, answer: Answer) -> Order:
         """The answer is here: what of the payment it takes, and whether its receipt says the same."""
         assert self._writer is not None
         header = answer.head.headers.get(PAYMENT_RESPONSE.lower())
@@ -292,8 +301,9 @@ class Till:
             receipt=_receipt_bytes(answer),
             bought_ms=int(self._clock() * 1000),
         )
-        # Kept whatever the receipt says, and before it is judged: a charge that is not counted could be made twice.
-        await self._writer.commit([*records, record(purchase_id, purchase)])
+        # Kept whatever the receipt says, and before it is judged: a charge that is not counted could be made twice. Its content need not
+        # wait for that: whatever is signed next stands behind it in the journal, and leaves once both are on disk.
+        self._kept = self._writer.submit([*records, record(purchase_id, purchase)])
         self._on_paid()
         if purchase.receipt:
             check_receipt(purchase.receipt, ask, payment, charged)
