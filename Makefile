@@ -75,6 +75,7 @@ bench: bench-env  ## Measure everything beside its neighbours (minutes): figures
 
 .PHONY: clean
 clean:  ## Remove what was built and cached; `rm -rf .venv` forgets the environment too
+	$(MAKE) --silent -C firmware clean
 	rm -rf build dist *.egg-info retrieval/_native/_core*.so .venv/.project .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find . -path ./.venv -prune -o -name __pycache__ -exec rm -rf {} +
 

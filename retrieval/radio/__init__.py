@@ -126,8 +126,9 @@ Sending
 =======
 
 Every transmission counts against the sub-band's duty budget before it starts, by ``airtime``: a sliding hour, kept as 61 buckets of one
-minute; a node that restarted counts the hour before as spent. A frame above a band's dwell limit is not sent. A host may lower a budget
-and never raise it.
+minute. A node that restarted counts as spent at least what it may have sent in the hour before: the firmware what it had set aside in
+flash, an eighth of the budget at a time, and whoever has kept nothing all of it. A frame above a band's dwell limit is not sent. A host
+may lower a budget and never raise it.
 
 A station lets the way clear: after a frame that relays carry on it is silent for the time that the frame takes on so many of them, at most
 three, and a quarter more. A relay that still carries the last frame does not hear the next.
