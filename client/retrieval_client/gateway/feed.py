@@ -10,7 +10,7 @@ import asyncio
 import json
 import re
 from collections import deque
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 from typing import Final
 
 from aiohttp import web
@@ -49,8 +49,8 @@ class Feed:
         self._told.set()
         self._told = asyncio.Event()
 
-    async def send(self, request: web.Request) -> web.StreamResponse:
-        """Answer with what happens from now on, or since ``Last-Event-ID``, until either side ends it.
+    async def send(self, request: web.Request, may_hear: Callable[[], bool]) -> web.StreamResponse:
+        """Answer with what happens from now on, or since ``Last-Event-ID``, until either side ends it, or it ``may_hear`` no more.
 
         Raises ``RemoteProtocolError(rate_limited)``.
         """
@@ -61,6 +61,8 @@ class Feed:
             response = web.StreamResponse(headers={"Content-Type": "text/event-stream", "Cache-Control": "no-store"})
             await response.prepare(request)
             async for part in self.parts(request.headers.get("Last-Event-ID")):
+                if not may_hear():
+                    break
                 async with asyncio.timeout(STALL_S):
                     await response.write(part)
             return response

@@ -16,6 +16,7 @@ from retrieval.settings.kinds import SECONDS
 from retrieval.transport.writer import Clock, JournalWriter
 
 from .across import Across
+from .errands import Errands
 from .tokens import SECRET_SIZE, TOKENS_MAX, Scope, Token, TokenId, new_token, parse_scopes
 
 Row = dict[str, Any]  # one JSON object
@@ -24,10 +25,11 @@ Row = dict[str, Any]  # one JSON object
 class Keys:
     """The tokens of a gateway that runs."""
 
-    def __init__(self, state: StateView, writer: JournalWriter, across: Across, clock: Clock) -> None:
+    def __init__(self, state: StateView, writer: JournalWriter, across: Across, errands: Errands, clock: Clock) -> None:
         self._state: Final = state
         self._writer: Final = writer
         self._across: Final = across
+        self._errands: Final = errands
         self._clock: Final = clock
         self._load()
 
@@ -39,10 +41,11 @@ class Keys:
         return row
 
     async def revoke(self, text: str) -> Row:
-        """As ``revoked_token``, and from now on it is not good."""
+        """As ``revoked_token``, and from now on it is not good: what it began is stopped."""
         row, kept = revoked_token(self._state, text)
         await self._writer.commit([kept])
         self._load()
+        self._errands.revoke(TokenId(bytes.fromhex(row["id"])))
         return row
 
     def _load(self) -> None:

@@ -115,9 +115,14 @@ def find_token(tokens: Mapping[TokenId, Token], text: str, *, now_ms: int) -> To
         return None
     digest = hashlib.sha256(secret).digest()
     token = tokens.get(TokenId(digest[:TOKEN_ID_SIZE]))
-    if token is None or not hmac.compare_digest(token.digest, digest) or token.expires_ms <= now_ms:
+    if token is None or not hmac.compare_digest(token.digest, digest) or not is_good(tokens, token, now_ms=now_ms):
         return None
     return token
+
+
+def is_good(tokens: Mapping[TokenId, Token], token: Token, *, now_ms: int) -> bool:
+    """Whether a token that was good is so still: neither revoked nor expired."""
+    return token.id in tokens and token.expires_ms > now_ms
 
 
 def parse_scopes(text: str) -> Scope:

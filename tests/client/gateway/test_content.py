@@ -321,6 +321,26 @@ def test_a_reader_that_leaves_stops_what_nobody_else_reads(shop: Shop, film: Roo
     assert promised(home) <= PRICE.owed(film.n_bytes) + 1
 
 
+def test_a_token_that_is_revoked_while_it_buys_buys_no_further(shop: Shop, film: Root) -> None:
+    with shop.serving() as node, Gate(port_of(node)) as gate:
+        home = shop.client(gateway__providers=[gated(node, gate)])
+        funded(home, node)
+        with open_counter(home) as counter, ThreadPoolExecutor(1) as asking:
+            token, target = counter.new_token(), f"/ipfs/{format_cid(film.cid)}"
+            gate.hold_after(3 * MIB)
+            cut = asking.submit(counter.get, target, token=token)
+            gate.until_holding()
+            counter.revoke(counter.json("/v1/budget", token=token)["token"]["id"])
+            gate.open()
+            assert not cut.result().is_whole
+            counter.until_idle()
+            assert 0 < promised(counter) < PRICE.owed(film.n_bytes)
+            assert not counter.get(target).is_whole
+            assert counter.get(target, token=counter.new_token()).is_whole, "somebody else may buy it"
+            counter.until_idle()
+    assert outcomes(home) == [Outcome.CANCELLED, Outcome.DONE]
+
+
 def test_a_gateway_that_is_stopped_cuts_its_answers_and_the_deal_is_taken_up(shop: Shop, film: Root) -> None:
     with shop.serving() as node, Gate(port_of(node)) as gate:
         home = shop.client(gateway__providers=[gated(node, gate)])

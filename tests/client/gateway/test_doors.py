@@ -9,6 +9,7 @@ from collections.abc import Iterator
 import pytest
 from counter_gateway import Running, open_counter
 from retrieval_client.config import ClientSettings
+from retrieval_client.gateway import feed
 from shop import new_home
 
 from retrieval.cid import RAW, cid_of, format_cid
@@ -194,6 +195,23 @@ def test_a_revoked_token_is_no_token(counter: Running) -> None:
     assert counter.get("/v1/budget", token=token).status == 200
     counter.revoke(counter.json("/v1/budget", token=token)["token"]["id"])
     assert counter.get("/v1/budget", token=token).code == (401, "unauthorized")
+
+
+def test_a_revoked_token_hears_nothing_more(counter: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(feed, "KEEP_ALIVE_S", 0.05)
+    token = counter.new_token("read")
+    token_id = counter.json("/v1/budget", token=token)["token"]["id"]
+    with counter.caller.connect() as connection:
+        connection.sendall(f"GET /v1/events HTTP/1.1\r\nHost: {counter.authority}\r\nAuthorization: Bearer {token}\r\n\r\n".encode())
+        heard = b""
+        while b": alive" not in heard:
+            heard += connection.recv(65_536)
+        counter.revoke(token_id)
+        while not heard.endswith(b"\r\n0\r\n\r\n"):
+            part = connection.recv(65_536)
+            assert part
+            heard += part
+            assert len(heard) < 4096, "it goes on"
 
 
 def test_it_says_how_it_is(counter: Running) -> None:
