@@ -5,7 +5,7 @@ The rule: blocks of kept content and of open deals stay, whatever else is fetche
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -62,41 +62,75 @@ def drop(store: BlockStore, state: StateView, held: Held) -> int:
 
 
 def make_room(store: BlockStore, state: StateView, n_bytes: int, in_use: Iterable[Source]) -> None:
-    """Make sure that ``n_bytes`` more fit, dropping what ended deals left behind where need be: before anything is paid.
+    """Make sure that ``n_bytes`` more fit, dropping what nothing needs where need be: before anything is paid.
 
     What is ``in_use`` stays, whether or not a deal for it is open. Raises ``LocalProtocolError(store_full)``.
     """
-    if _room(store) >= n_bytes:
-        return
-    needed = {*_needed(store, state), *(cid for source in in_use for cid in _cids(store, source))}
-    for selection in _bought(state):
-        _delete(store, set(_cids(store, Source.of(selection))) - needed)
-        if _room(store) >= n_bytes:
-            return
-    raise LocalProtocolError(
-        ErrorCode.STORE_FULL,
-        f"{format_size(n_bytes)} may come, {format_size(max(0, _room(store)))} of {format_size(store.bytes_max)} are free",
-    )
+    if room(store) < n_bytes:
+        drop_until(store, droppable(store, state, in_use), n_bytes, store.delete_many)
+    require_room(store, n_bytes)
 
 
-def _bought(state: StateView) -> Iterator[Selection]:
-    """What was ever paid for, over libp2p and over HTTP."""
-    yield from (deal.selection for _, deal in fold.scan(state, DealRecord))
-    yield from (purchase.selection for _, purchase in fold.scan(state, HttpPurchaseRecord))
+def droppable(store: BlockStore, state: StateView, in_use: Iterable[Source], recent: Iterable[Source] = ()) -> Iterator[Cid]:
+    """Blocks that nothing needs, in the order in which to do without them. None that is put from now on is among them.
+
+    What nobody remembers goes first: it came for nothing, or in a part that broke off, and was not used lately. Then what was bought, and
+    last what was used ``recent``ly, the oldest of each first. Of one source the end goes first: a later fetch goes on behind what is left.
+    """
+    held = store.cids()  # before anything is looked at: what comes meanwhile stays
+    seen = {*_needed(store, state), *(cid for source in in_use for cid in cids_of(store, source))}
+    remembered: list[list[Cid]] = []
+    for source in (*reversed([*recent]), *map(Source.of, _bought(state))):
+        own = [cid for cid in dict.fromkeys(cids_of(store, source)) if cid not in seen]
+        seen.update(own)
+        remembered.append(own)
+    yield from (cid for cid in held if cid not in seen)
+    for own in reversed(remembered):
+        yield from reversed(own)
 
 
-def _room(store: BlockStore) -> int:
+def drop_until(store: BlockStore, doomed: Iterable[Cid], n_bytes: int, delete: Callable[[Sequence[Cid]], object]) -> None:
+    """Have blocks deleted, as few as will do, until ``n_bytes`` more fit or there are none left."""
+    batch: list[Cid] = []
+    batch_bytes = 0
+    for cid in doomed:
+        batch.append(cid)
+        batch_bytes += store.size(cid) or 0
+        if len(batch) == DROP_BATCH or room(store) + batch_bytes >= n_bytes:
+            delete(batch)
+            if room(store) >= n_bytes:
+                return
+            batch, batch_bytes = [], 0
+    delete(batch)
+
+
+def room(store: BlockStore) -> int:
+    """How many bytes more fit; less than none where the limit was lowered."""
     return store.bytes_max - store.bytes_used()
+
+
+def require_room(store: BlockStore, n_bytes: int, *, reserved_bytes: int = 0) -> None:
+    """Raises ``LocalProtocolError(store_full)``."""
+    if (left := room(store) - reserved_bytes) < n_bytes:
+        shown = f"{format_size(n_bytes)} may come, {format_size(max(0, left))} of {format_size(store.bytes_max)} are free"
+        raise LocalProtocolError(ErrorCode.STORE_FULL, shown)
+
+
+def _bought(state: StateView) -> list[Selection]:
+    """What was ever paid for, over libp2p and over HTTP, the newest first."""
+    deals = ((deal.opened_ms, deal.selection) for _, deal in fold.scan(state, DealRecord))
+    purchases = ((purchase.bought_ms, purchase.selection) for _, purchase in fold.scan(state, HttpPurchaseRecord))
+    return [selection for _, selection in sorted((*deals, *purchases), key=lambda row: row[0], reverse=True)]
 
 
 def _needed(store: BlockStore, state: StateView) -> Iterator[Cid]:
     """The blocks of everything kept and of every open deal."""
     for root in store.roots():
-        yield from _cids(store, _source_of(root))
+        yield from cids_of(store, _source_of(root))
     for deal_id in fold.open_deals(state):
         deal = fold.get(state, DealRecord, deal_id)
         assert deal is not None
-        yield from _cids(store, Source.of(deal.selection))
+        yield from cids_of(store, Source.of(deal.selection))
 
 
 def _source_of(root: Root) -> Source:
@@ -104,7 +138,8 @@ def _source_of(root: Root) -> Source:
     return Source.parse(root.name)
 
 
-def _cids(store: BlockStore, source: Source) -> tuple[Cid, ...]:
+def cids_of(store: BlockStore, source: Source) -> tuple[Cid, ...]:
+    """The blocks of a source that are here, from its first one on."""
     try:
         return held_of(store, source).cids
     except RetrievalError:  # a provider sold us a DAG that breaks off here; there is nothing behind it

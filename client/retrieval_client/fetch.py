@@ -7,9 +7,10 @@ in this process or a later one, goes on where the last one stopped.
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Final
 
 import trio
@@ -30,7 +31,7 @@ from retrieval.wire import shape
 from retrieval.wire.messages import DealId, KnownChannel, Quote
 from retrieval.wire.receipt import Receipt
 
-from .content import make_room
+from .content import make_room as make_room_in
 from .conversation import DIAL_TIMEOUT_S, Conversation, as_error, converse
 from .source import Source
 from .wallet import OpenDeal, Wallet
@@ -156,10 +157,11 @@ class Fetch:
         open_chain: Callable[[str], Chain],
         on_progress: Callable[[Progress], None] = lambda progress: None,
         on_quote: Callable[[Quote], Awaitable[None]] = _agree,
-        in_use: Callable[[], Iterable[Source]] = tuple,
+        make_room: Callable[[int], None] | None = None,
     ) -> None:
         """``open_chain`` connects to an RPC URL, and is called only where a channel must be opened or looked at. ``on_quote`` hears what
-        a deal may cost before anything is signed, and raises to stay away from it. What is ``in_use`` does not make room."""
+        a deal may cost before anything is signed, and raises to stay away from it. ``make_room`` sees to it, in a thread, that so many
+        bytes fit, or raises; where it is None, whatever nothing else needs may go for them."""
         self.wallet: Final = wallet
         self.store: Final = store
         self.writer: Final = writer
@@ -167,7 +169,7 @@ class Fetch:
         self.clock: Final = clock
         self.open_chain: Final = open_chain
         self.on_quote: Final = on_quote
-        self.in_use: Final = in_use
+        self.make_room: Final = make_room or partial(make_room_in, store, wallet.state, in_use=(wanted.source,))
         self.tally: Final = Tally()
         self.n_failed_deals = 0
         self._meet: Final = meet
@@ -367,8 +369,7 @@ class _Attempt:
         quote = quoted.quote
         await fetch.on_quote(quote)
         self._check_budget(quote)
-        in_use = (self._wanted.source, *fetch.in_use())
-        await trio.to_thread.run_sync(make_room, fetch.store, self._wallet.state, quote.n_bytes, in_use)
+        await trio.to_thread.run_sync(fetch.make_room, quote.n_bytes)
         async with self._wallet.turn_with(self._wanted.provider.peer_id):
             line = await self._line_for(quote, best)
             left = self._wanted.spend_max - self._tally.spent_sum

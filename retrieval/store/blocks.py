@@ -65,6 +65,10 @@ class BlockStore(Protocol):
     def root(self, cid: Cid) -> Root | None: ...
     def roots(self) -> Iterator[Root]: ...
 
+    def cids(self) -> list[Cid]:
+        """Every block held, in no order."""
+        ...
+
     def bytes_used(self) -> int:
         """Payload bytes held."""
         ...
@@ -120,6 +124,9 @@ class MemoryBlockStore:
 
     def roots(self) -> Iterator[Root]:
         return iter(sorted(self._roots.values(), key=lambda root: root.cid))
+
+    def cids(self) -> list[Cid]:
+        return [*self._blocks]
 
     def bytes_used(self) -> int:
         return self._bytes_used

@@ -195,3 +195,12 @@ def test_syncing_keeps_everything(store: BlockStore) -> None:
     store.put_many([(cid, payload)])
     store.sync()
     assert store.get(cid) == payload
+
+
+def test_what_is_held_is_listed_also_when_it_was_just_put(store: BlockStore) -> None:
+    blocks = [block(bytes([n])) for n in range(5)]
+    store.put_many(blocks[:3])
+    store.sync()
+    store.put_many(blocks[2:])
+    store.delete_many([blocks[0][0]])
+    assert sorted(store.cids()) == sorted(cid for cid, _ in blocks[1:])

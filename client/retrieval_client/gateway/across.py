@@ -38,10 +38,6 @@ class Across:
         """The most that one request may spend, whatever its token says."""
         return self._budgets.limits.per_request
 
-    def reading(self, what: Mapping[int, Source]) -> None:
-        """Tell what is read out of the store now."""
-        self._errands.serving = what
-
     async def join(self, source: Source, permit: Permit, *, alone: bool) -> Errand:
         """As ``Errands.join``; cancelled, it is not joined."""
         joined: list[Errand] = []

@@ -6,7 +6,6 @@ money spent.
 
 from __future__ import annotations
 
-import itertools
 import json
 import time
 from collections.abc import Callable, Mapping
@@ -33,11 +32,12 @@ from . import books, interface, plan
 from .across import Across, failure_row
 from .arrivals import AwaitingStore, as_they_come
 from .books import Books
+from .cache import Cache
 from .callers import Caller, check_host, read_caller, read_permit, split_providers
 from .errands import Permit, PriceAsked
 from .feed import Feed
 from .page import PAGE, PAGE_POLICY
-from .tokens import Scope, is_good
+from .tokens import Scope
 from .visit import Visit, Waiters
 
 THREADS_MAX: Final = 8
@@ -69,7 +69,7 @@ class Routes:
 
     def __init__(
         self,
-        store: BlockStore,
+        cache: Cache,
         ledger: Books,
         across: Across,
         feed: Feed,
@@ -77,7 +77,8 @@ class Routes:
         *,
         on_served: Callable[[Served], None],
     ) -> None:
-        self._store: Final = store
+        self._cache: Final = cache
+        self._store: Final = cache.store
         self._books: Final = ledger
         self._across: Final = across
         self._feed: Final = feed
@@ -85,8 +86,6 @@ class Routes:
         self._on_served: Final = on_served
         self._threads: Final = Threads(THREADS_MAX)
         self._waiters: Final = Waiters(WAITING_MAX)
-        self._numbers: Final = itertools.count()
-        self._reading: dict[int, Source] = {}
         self._n_requests = 0
 
     def app(self) -> web.Application:
@@ -120,7 +119,7 @@ class Routes:
         target, named = split_providers(request.raw_path)
         ask = read_ask(target, headers)
         permit = self._permit(request, headers, named)
-        async with Visit(self._store, self._threads, self._waiters, self._across, permit) as visit:
+        async with Visit(self._cache, self._threads, self._waiters, self._across, permit) as visit:
             wanted = plan.wanted(ask, is_head=is_head)
             if (first := plan.look_first(ask)) is not None:
                 found = await self._look_first(visit, first, ask)
@@ -142,37 +141,28 @@ class Routes:
             return None
 
     async def _answer(self, request: web.Request, visit: Visit, ask: Ask, wanted: Source, *, is_head: bool) -> web.StreamResponse:
-        number = next(self._numbers)
-        self._set_reading({**self._reading, number: wanted})
+        await visit.need(wanted, only_if_held=ask.only_if_held)
+        index = await visit.run(lambda store: plan.index_of(store, ask, is_head=is_head))
+        if index is not None:
+            await visit.need(index, only_if_held=ask.only_if_held)
+        found, content = await visit.run(lambda store: _look(store, ask, is_head=is_head))
+        if is_head or not found.is_charged:
+            return _bodyless(found, _spending_headers(visit))
+        if isinstance(visit.store, AwaitingStore):
+            found = replace(found, pieces=as_they_come(visit.store, found.pieces))
+        delivery = Delivery(visit.store, visit.threads, found, content)
         try:
-            await visit.need(wanted, only_if_held=ask.only_if_held)
-            index = await visit.run(lambda store: plan.index_of(store, ask, is_head=is_head))
-            if index is not None:
-                await visit.need(index, only_if_held=ask.only_if_held)
-            found, content = await visit.run(lambda store: _look(store, ask, is_head=is_head))
-            if is_head or not found.is_charged:
-                return _bodyless(found, _spending_headers(visit))
-            if isinstance(visit.store, AwaitingStore):
-                found = replace(found, pieces=as_they_come(visit.store, found.pieces))
-            delivery = Delivery(visit.store, visit.threads, found, content)
-            try:
-                return await visit.while_wanted(delivery.send(request, {**found.headers, **_spending_headers(visit)}))
-            finally:
-                self._on_served(
-                    Served(
-                        target=request.path,
-                        status=found.status,
-                        n_bytes=delivery.sent_bytes,
-                        is_whole=delivery.is_whole,
-                        from_cache=visit.errand is None,
-                    )
-                )
+            return await visit.while_wanted(delivery.send(request, {**found.headers, **_spending_headers(visit)}))
         finally:
-            self._set_reading({key: source for key, source in self._reading.items() if key != number})
-
-    def _set_reading(self, reading: dict[int, Source]) -> None:
-        self._reading = reading
-        self._across.reading(reading)
+            self._on_served(
+                Served(
+                    target=request.path,
+                    status=found.status,
+                    n_bytes=delivery.sent_bytes,
+                    is_whole=delivery.is_whole,
+                    from_cache=visit.errand is None,
+                )
+            )
 
     # what a program asks
 
@@ -239,8 +229,8 @@ class Routes:
         return _json(row)
 
     async def _events(self, request: web.Request) -> web.StreamResponse:
-        token = request[CALLER].require(Scope.READ)
-        return await self._feed.send(request, lambda: is_good(self._across.tokens, token, now_ms=int(time.time() * 1000)))
+        request[CALLER].require(Scope.READ)
+        return await self._feed.send(request)
 
     async def _healthz(self, request: web.Request) -> web.StreamResponse:
         return _json({"alive": True})

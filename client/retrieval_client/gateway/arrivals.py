@@ -138,6 +138,9 @@ class AwaitingStore:
     def roots(self) -> Iterator[Root]:
         return self._store.roots()
 
+    def cids(self) -> list[Cid]:
+        return self._store.cids()
+
     def bytes_used(self) -> int:
         return self._store.bytes_used()
 

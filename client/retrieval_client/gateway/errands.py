@@ -1,14 +1,14 @@
 """Trio. Errands: the fetches of the gateway, each for all requests that want the same.
 
 The rule: an errand runs as long as somebody reads it, at the cost of whoever began it, and holds in the budgets what it may cost before it
-signs. When nobody reads it any more, or its token is revoked, its deal is wound up, so that nothing is bought that nobody wants; when
-everything is here it is let finish, for the countersignature.
+signs. When nobody reads it any more its deal is wound up, so that nothing is bought that nobody wants; when everything is here it is let
+finish, for the countersignature.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Final
@@ -20,7 +20,6 @@ from retrieval.deal import fold
 from retrieval.deal.records import DealRecord, ReceiptRecord
 from retrieval.errors import ErrorCode, LocalProtocolError, RetrievalError
 from retrieval.payment.chain import Chain
-from retrieval.store.blocks import BlockStore
 from retrieval.transport.libp2p import PeerAddress
 from retrieval.transport.writer import Clock, JournalWriter
 from retrieval.units import USD_DECIMALS, format_amount, format_size
@@ -33,9 +32,10 @@ from ..wallet import Wallet
 from ..web.address import GatewayAddress
 from .arrivals import Arrivals
 from .budgets import Budgets, Hold
+from .cache import Cache, Place
 from .happenings import Happening, ended, progressed
 from .market import Market, Price, Provider
-from .tokens import Scope, Token, TokenId
+from .tokens import Scope, Token
 
 log: Final = logging.getLogger("retrieval_client.gateway")
 
@@ -86,19 +86,13 @@ class Errand:
     scope: trio.CancelScope = field(default_factory=trio.CancelScope)
     ended: trio.Event = field(default_factory=trio.Event)
     n_readers: int = 0
-    stopped_for: RetrievalError | None = None
-    """Why it was ended before everything was here."""
+    is_unwanted: bool = False
     is_over: bool = False
     """Whether nothing more is fetched; what it has cost may still be written down."""
     hold: Hold | None = None
     unanswered: int = 0
     """Signed for gateways' answers that never came: they may have been charged."""
     tallies: list[Tally] = field(default_factory=list)
-
-    def stop(self, why: RetrievalError) -> None:
-        """Have its deal wound up; whoever still reads is told why."""
-        self.stopped_for = self.stopped_for or why
-        self.scope.cancel()
 
     @property
     def deals(self) -> list[DealId]:
@@ -117,7 +111,7 @@ class Errands:
         self,
         nursery: trio.Nursery,
         wallet: Wallet,
-        store: BlockStore,
+        cache: Cache,
         writer: JournalWriter,
         meet: Meet,
         market: Market,
@@ -128,11 +122,9 @@ class Errands:
         timeout_s: float,
         tell: Callable[[Happening], None],
     ) -> None:
-        self.serving: Mapping[int, Source] = {}
-        """What is read out of the store now, by the number of the request: it is not dropped to make room. Set by asyncio, as a whole."""
         self._nursery: Final = nursery
         self._wallet: Final = wallet
-        self._store: Final = store
+        self._cache: Final = cache
         self._writer: Final = writer
         self._meet: Final = meet
         self._market: Final = market
@@ -153,12 +145,12 @@ class Errands:
         Raises ``LocalProtocolError(rate_limited)``, and as ``Walk`` does.
         """
         key = (source.selection.digest, tuple(map(str, permit.providers)))
-        while (running := self._running.get(key)) is not None and (alone or running.stopped_for or running.is_over):
+        while (running := self._running.get(key)) is not None and (alone or running.is_unwanted or running.is_over):
             await running.ended.wait()
         if running is None:
             if len(self._running) >= ERRANDS_MAX:
                 raise LocalProtocolError(ErrorCode.RATE_LIMITED, f"{ERRANDS_MAX} fetches are under way", retry_after_s=1)
-            running = Errand(source, permit, Arrivals(self._store, source))
+            running = Errand(source, permit, Arrivals(self._cache, source))
             self._running[key] = running
             self._nursery.start_soon(self._run, key, running)
         running.n_readers += 1
@@ -170,27 +162,19 @@ class Errands:
         if errand.n_readers or errand.is_over or await trio.to_thread.run_sync(errand.arrivals.is_all_here):
             return
         if not errand.n_readers:
-            errand.stop(LocalProtocolError(ErrorCode.CANCELLED, "nobody wants it any more"))
-
-    def revoke(self, token_id: TokenId) -> None:
-        """Stop what a token began: it pays for nothing more."""
-        for errand in self.running:
-            if errand.permit.token is not None and errand.permit.token.id == token_id:
-                errand.stop(LocalProtocolError(ErrorCode.SPENDING_NOT_ALLOWED, "the token that paid for it was revoked"))
-
-    def in_use(self) -> Iterator[Source]:
-        """What must not make room."""
-        yield from (errand.source for errand in self._running.values())
-        yield from self.serving.values()
+            errand.is_unwanted = True
+            errand.scope.cancel()
 
     async def _run(self, key: tuple[bytes, tuple[str, ...]], errand: Errand) -> None:
         failure: RetrievalError | None = LocalProtocolError(ErrorCode.SHUTTING_DOWN, "the gateway is stopping")
+        in_use = self._cache.use(errand.source)
         try:
             with errand.scope:
+                await trio.to_thread.run_sync(self._cache.settle)
                 await self._bring(errand)
                 failure = None
-            if errand.stopped_for is not None and errand.scope.cancelled_caught:
-                failure = errand.stopped_for
+            if errand.is_unwanted and errand.scope.cancelled_caught:
+                failure = LocalProtocolError(ErrorCode.CANCELLED, "nobody wants it any more")
         except RetrievalError as error:
             failure = error
         finally:
@@ -200,6 +184,7 @@ class Errands:
             if errand.hold is not None:
                 with trio.CancelScope(shield=True):
                     await errand.hold.settle(max(0, spent - errand.hold.before))
+            self._cache.leave(in_use)
             self._tell(ended(errand.source, errand.deals, spent, failure))
             del self._running[key]
             errand.ended.set()
@@ -236,12 +221,16 @@ class Errands:
 
     async def _bring_from(self, provider: Provider, errand: Errand, *, timeout_s: float) -> None:
         log.info("%s is fetched from %s", format_cid(errand.source.root), provider)
-        if isinstance(provider, GatewayAddress):
-            await self._bring_from_gateway(provider, errand, timeout_s)
-        else:
-            await self._bring_from_peer(provider, errand, timeout_s)
+        place = self._cache.place()
+        try:
+            if isinstance(provider, GatewayAddress):
+                await self._bring_from_gateway(provider, errand, place, timeout_s)
+            else:
+                await self._bring_from_peer(provider, errand, place, timeout_s)
+        finally:
+            place.give_back()
 
-    async def _bring_from_peer(self, provider: PeerAddress, errand: Errand, timeout_s: float) -> None:
+    async def _bring_from_peer(self, provider: PeerAddress, errand: Errand, place: Place, timeout_s: float) -> None:
         spend_max = max(0, errand.permit.spend_max - errand.spent)
         wanted = Wanted(source=errand.source, provider=provider, spend_max=spend_max, timeout_s=timeout_s)
 
@@ -255,19 +244,19 @@ class Errands:
         fetch = Fetch(
             self._meet,
             self._wallet,
-            self._store,
+            self._cache,
             self._writer,
             wanted,
             clock=self._clock,
             open_chain=self._open_chain,
-            on_progress=lambda progress: self._moved(errand, progress),
+            on_progress=lambda progress: self._moved(errand, progress, place),
             on_quote=on_quote,
-            in_use=self.in_use,
+            make_room=lambda n_bytes: place.make_room(n_bytes, fetch.tally.verified_bytes),
         )
         errand.tallies.append(fetch.tally)
         await fetch.run()
 
-    async def _bring_from_gateway(self, provider: GatewayAddress, errand: Errand, timeout_s: float) -> None:
+    async def _bring_from_gateway(self, provider: GatewayAddress, errand: Errand, place: Place, timeout_s: float) -> None:
         """From a gateway that may ask for x402: what it may cost is not known before, so all that the request may spend is held."""
         from ..web.fetch import WebFetch, WebWanted  # with all of HTTP behind it, where nobody may ever need it
 
@@ -280,12 +269,13 @@ class Errands:
         wanted = WebWanted(source=errand.source, provider=provider, spend_max=spend_max, timeout_s=timeout_s)
         fetch = WebFetch(
             self._wallet if spend_max else None,
-            self._store,
+            place,
             self._writer if spend_max else None,
             wanted,
             clock=self._clock,
             open_chain=self._open_chain,
-            on_progress=lambda progress: self._moved(errand, progress),
+            on_progress=lambda progress: self._moved(errand, progress, place),
+            make_room=lambda n_bytes: place.make_room(n_bytes, fetch.tally.verified_bytes),
         )
         errand.tallies.append(fetch.tally)
         try:
@@ -317,6 +307,7 @@ class Errands:
             errand.hold = self._budgets.open(token, errand.permit.origin, errand.source.selection)
         await errand.hold.raise_to(amount, by_deals=by_deals)
 
-    def _moved(self, errand: Errand, progress: Progress) -> None:
+    def _moved(self, errand: Errand, progress: Progress, place: Place) -> None:
+        place.moved(progress.verified_bytes)
         errand.arrivals.came()
         self._tell(progressed(errand.source, errand.deals, progress))

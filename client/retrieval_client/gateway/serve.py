@@ -43,6 +43,7 @@ from .across import Across
 from .app import Routes, Served
 from .books import Books
 from .budgets import Budgets, Limits
+from .cache import Cache
 from .callers import LOOPBACK_NAMES, allowed_hosts, require_loopback
 from .errands import Errands
 from .feed import Feed
@@ -90,10 +91,11 @@ async def open_gateway(
     with one_error(), _listening(listen, allow_remote=allow_remote) as listening:
         async with open_wallet_in_turn(home, settings, command="retrieval-client gateway", now=clock()) as wallet:
             with closing(DiskBlockStore(home.blocks_path, bytes_max=settings.store.bytes_max)) as store:
+                cache = Cache(store, wallet.state)
                 async with (
                     open_writer(wallet.journal, clock) as writer,
                     open_host(wallet.peer_key.seed) as host,
-                    open_sessions(own_sessions(host, wallet, store, writer, clock=clock)) as sessions,
+                    open_sessions(own_sessions(host, wallet, cache, writer, clock=clock)) as sessions,
                     open_asyncio() as bridge,
                     trio.open_nursery() as nursery,
                 ):
@@ -105,7 +107,7 @@ async def open_gateway(
                         errands = Errands(
                             nursery,
                             wallet,
-                            store,
+                            cache,
                             writer,
                             sessions.meet,
                             market,
@@ -116,9 +118,9 @@ async def open_gateway(
                             tell=told.tell,
                         )
                         across = Across(bridge, errands, market, budgets)
-                        keys = Keys(wallet.state, writer, across, errands, clock)
+                        keys = Keys(wallet.state, writer, across, clock)
                         routes = Routes(
-                            store,
+                            cache,
                             Books(wallet.state, wallet.peer_key.peer_id),
                             across,
                             told.feed,

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from contextlib import AsyncExitStack, suppress
+from contextlib import AsyncExitStack, ExitStack, suppress
 from typing import Final, Protocol, TypeVar
 
 from retrieval.errors import ErrorCode, RemoteProtocolError, RetrievalError
@@ -15,9 +15,10 @@ from retrieval.gateway.delivery import Threads
 from retrieval.store.blocks import BlockStore
 from retrieval.transport.bridge import BridgeClosed
 
-from ..content import held_of
+from ..content import Held, held_of
 from ..source import Source
 from .arrivals import AwaitingStore
+from .cache import Cache
 from .errands import Errand, Permit
 
 T = TypeVar("T")
@@ -53,27 +54,30 @@ class Waiters:
 class Visit:
     """A context manager."""
 
-    def __init__(self, store: BlockStore, threads: Threads, waiters: Waiters, errands: Bringing, permit: Permit) -> None:
-        self.store: BlockStore = store
+    def __init__(self, cache: Cache, threads: Threads, waiters: Waiters, errands: Bringing, permit: Permit) -> None:
+        self.store: BlockStore = cache.store
         """Where the content is read; one that waits, once something of it is not here."""
         self.threads: Threads = threads
         self.errand: Errand | None = None
         """The last that was joined."""
-        self._held: Final = store
+        self._cache: Final = cache
         self._waiters: Final = waiters
         self._errands: Final = errands
         self._permit: Final = permit
         self._joined: Final = AsyncExitStack()
+        self._used: Final = ExitStack()
 
     async def __aenter__(self) -> Visit:
         return self
 
     async def __aexit__(self, *raised: object) -> None:
-        await self._joined.aclose()
+        with self._used:
+            await self._joined.aclose()
 
     async def need(self, source: Source, *, only_if_held: bool) -> None:
         """Have a source here, or on its way. Raises as ``Errands.join``, ``not_cached``, and ``rate_limited``."""
-        if (await self.threads.run(lambda: held_of(self._held, source))).complete:
+        self._used.callback(self._cache.leave, self._cache.use(source))
+        if (await self.threads.run(lambda: self._look(source))).complete:
             return
         if only_if_held:
             raise RemoteProtocolError(ErrorCode.NOT_CACHED)
@@ -107,6 +111,11 @@ class Visit:
             task.cancel()
             await asyncio.wait([task])
             raise
+
+    def _look(self, source: Source) -> Held:
+        """What of a source is here; it stays as long as this visit."""
+        self._cache.settle()
+        return held_of(self._cache.store, source)
 
     async def _join(self, source: Source, *, alone: bool) -> None:
         errand = await self._errands.join(source, self._permit, alone=alone)

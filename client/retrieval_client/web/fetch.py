@@ -79,7 +79,7 @@ class WebFetch:
     ) -> None:
         """``open_chain`` connects to an RPC URL, and is called only where a channel must be opened or looked at. Without a wallet, whose
         journal ``writer`` writes, only free content is fetched. ``make_room`` sees to it, in a thread, that so many bytes fit, or raises;
-        where it is None, whatever else is in the store may go for them."""
+        where it is None, whatever nothing else needs may go for them."""
         self.store: Final = store
         self.wanted: Final = wanted
         self.tally: Final = Tally()

@@ -96,6 +96,10 @@ class DiskBlockStore:
     def roots(self) -> Iterator[Root]:
         return self._index.roots()
 
+    def cids(self) -> list[Cid]:
+        with self._turn:
+            return [*self._index.cids(), *self._unindexed]
+
     def bytes_used(self) -> int:
         return self._index.bytes_used() + self._unindexed_bytes
 

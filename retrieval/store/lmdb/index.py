@@ -91,6 +91,11 @@ class BlockIndex:
         found = self._environment.get_many(_PLACES, cids)
         return [None if encoded is None else Place._make(_PLACE.unpack(encoded)) for encoded in found]
 
+    def cids(self) -> list[Cid]:
+        """Of all blocks."""
+        with self._environment.read() as transaction:
+            return [Cid(bytes(cid)) for cid in transaction.cursor(db=self._places).iternext(values=False)]
+
     def bytes_used(self) -> int:
         """Payload bytes of all blocks."""
         (encoded,) = self._environment.get_many(_META, (_BYTES_USED,))

@@ -110,3 +110,24 @@ def test_a_token_may_name_a_provider_that_nobody_configured(film: Path, tmp_path
             assert counter.get(target).status == 404
             reply = counter.get(f"{target}?provider=http://127.0.0.1:{door.port}", token=counter.new_token("retrieve"))
             assert reply.body == film.read_bytes()
+
+
+def test_what_came_for_nothing_makes_room_for_what_is_bought(tmp_path: Path, devchain: str) -> None:  # noqa: F811
+    shop, store = Shop(folder=tmp_path, rpc=devchain), MemoryBlockStore()
+    free = []
+    for number in range(3):
+        (path := tmp_path / f"free-{number}.bin").write_bytes(os.urandom(3 * MIB))
+        free.append((path, import_path(store, path).cid))
+    (bought := tmp_path / "bought.bin").write_bytes(os.urandom(6 * MIB))
+    root = shop.add(bought)
+    with open_door(store) as door, shop.serving() as node:
+        home = shop.client(gateway__providers=[f"http://127.0.0.1:{door.port}"], store__bytes_max="8 MiB")
+        funded(home, node)
+        with open_counter(home) as counter:
+            for path, cid in free:
+                assert counter.get(f"/ipfs/{format_cid(cid)}").body == path.read_bytes()
+                counter.until_idle()
+            reply = counter.get(f"/ipfs/{format_cid(root.cid)}?provider={node.addresses[0]}", token=counter.new_token())
+            assert (reply.status, reply.body) == (200, bought.read_bytes())
+            counter.until_idle()
+            assert counter.get(f"/ipfs/{format_cid(free[0][1])}", Cache_Control="only-if-cached").status == 412
