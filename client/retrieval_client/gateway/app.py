@@ -37,7 +37,7 @@ from .callers import Caller, check_host, read_caller, read_permit, split_provide
 from .errands import Permit, PriceAsked
 from .feed import Feed
 from .page import PAGE, PAGE_POLICY
-from .tokens import Scope
+from .tokens import Scope, is_good
 from .visit import Visit, Waiters
 
 THREADS_MAX: Final = 8
@@ -229,8 +229,8 @@ class Routes:
         return _json(row)
 
     async def _events(self, request: web.Request) -> web.StreamResponse:
-        request[CALLER].require(Scope.READ)
-        return await self._feed.send(request)
+        token = request[CALLER].require(Scope.READ)
+        return await self._feed.send(request, lambda: is_good(self._across.tokens, token, now_ms=int(time.time() * 1000)))
 
     async def _healthz(self, request: web.Request) -> web.StreamResponse:
         return _json({"alive": True})

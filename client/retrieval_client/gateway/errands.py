@@ -1,8 +1,8 @@
 """Trio. Errands: the fetches of the gateway, each for all requests that want the same.
 
 The rule: an errand runs as long as somebody reads it, at the cost of whoever began it, and holds in the budgets what it may cost before it
-signs. When nobody reads it any more its deal is wound up, so that nothing is bought that nobody wants; when everything is here it is let
-finish, for the countersignature.
+signs. When nobody reads it any more, or its token is revoked, its deal is wound up, so that nothing is bought that nobody wants; when
+everything is here it is let finish, for the countersignature.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from .budgets import Budgets, Hold
 from .cache import Cache, Place
 from .happenings import Happening, ended, progressed
 from .market import Market, Price, Provider
-from .tokens import Scope, Token
+from .tokens import Scope, Token, TokenId
 
 log: Final = logging.getLogger("retrieval_client.gateway")
 
@@ -86,13 +86,19 @@ class Errand:
     scope: trio.CancelScope = field(default_factory=trio.CancelScope)
     ended: trio.Event = field(default_factory=trio.Event)
     n_readers: int = 0
-    is_unwanted: bool = False
+    stopped_for: RetrievalError | None = None
+    """Why it was ended before everything was here."""
     is_over: bool = False
     """Whether nothing more is fetched; what it has cost may still be written down."""
     hold: Hold | None = None
     unanswered: int = 0
     """Signed for gateways' answers that never came: they may have been charged."""
     tallies: list[Tally] = field(default_factory=list)
+
+    def stop(self, why: RetrievalError) -> None:
+        """Have its deal wound up; whoever still reads is told why."""
+        self.stopped_for = self.stopped_for or why
+        self.scope.cancel()
 
     @property
     def deals(self) -> list[DealId]:
@@ -145,7 +151,7 @@ class Errands:
         Raises ``LocalProtocolError(rate_limited)``, and as ``Walk`` does.
         """
         key = (source.selection.digest, tuple(map(str, permit.providers)))
-        while (running := self._running.get(key)) is not None and (alone or running.is_unwanted or running.is_over):
+        while (running := self._running.get(key)) is not None and (alone or running.stopped_for or running.is_over):
             await running.ended.wait()
         if running is None:
             if len(self._running) >= ERRANDS_MAX:
@@ -162,8 +168,13 @@ class Errands:
         if errand.n_readers or errand.is_over or await trio.to_thread.run_sync(errand.arrivals.is_all_here):
             return
         if not errand.n_readers:
-            errand.is_unwanted = True
-            errand.scope.cancel()
+            errand.stop(LocalProtocolError(ErrorCode.CANCELLED, "nobody wants it any more"))
+
+    def revoke(self, token_id: TokenId) -> None:
+        """Stop what a token began: it pays for nothing more."""
+        for errand in self.running:
+            if errand.permit.token is not None and errand.permit.token.id == token_id:
+                errand.stop(LocalProtocolError(ErrorCode.SPENDING_NOT_ALLOWED, "the token that paid for it was revoked"))
 
     async def _run(self, key: tuple[bytes, tuple[str, ...]], errand: Errand) -> None:
         failure: RetrievalError | None = LocalProtocolError(ErrorCode.SHUTTING_DOWN, "the gateway is stopping")
@@ -173,8 +184,8 @@ class Errands:
                 await trio.to_thread.run_sync(self._cache.settle)
                 await self._bring(errand)
                 failure = None
-            if errand.is_unwanted and errand.scope.cancelled_caught:
-                failure = LocalProtocolError(ErrorCode.CANCELLED, "nobody wants it any more")
+            if errand.stopped_for is not None and errand.scope.cancelled_caught:
+                failure = errand.stopped_for
         except RetrievalError as error:
             failure = error
         finally:

@@ -118,7 +118,7 @@ async def open_gateway(
                             tell=told.tell,
                         )
                         across = Across(bridge, errands, market, budgets)
-                        keys = Keys(wallet.state, writer, across, clock)
+                        keys = Keys(wallet.state, writer, across, errands, clock)
                         routes = Routes(
                             cache,
                             Books(wallet.state, wallet.peer_key.peer_id),
