@@ -24,6 +24,26 @@ def id_of(key: PeerKey) -> RadioId:
     return radio_id(public_key_of(key.peer_id))
 
 
+def bare_packet(origin: PeerKey, destination: PeerKey, number: int, *, cap: int) -> Packet:
+    """A flood as it is before it has a token."""
+    return Packet(
+        type=PacketType.RECORD,
+        direct=False,
+        hop_limit=8,
+        packet_id=number,
+        origin=id_of(origin),
+        destination=id_of(destination),
+        fee_cap_code=code16_up(cap),
+        payload=b"record",
+        hops=0,
+        latency_code=0,
+        bandwidth_code=code8_down(547),
+        mtu=255,
+        token=bytes(8),
+        trail=(),
+    )
+
+
 @dataclass
 class Relay:
     """One node on the way."""
@@ -128,22 +148,7 @@ class Parties:
     def send(self, *, cap: int = 100, destination: PeerKey | None = None) -> Packet:
         """A packet that leaves the origin, its promise on disk."""
         self.n_packets += 1
-        bare = Packet(
-            type=PacketType.RECORD,
-            direct=False,
-            hop_limit=8,
-            packet_id=self.n_packets,
-            origin=id_of(self.origin.key),
-            destination=id_of(destination or self.destination),
-            fee_cap_code=code16_up(cap),
-            payload=b"record",
-            hops=0,
-            latency_code=0,
-            bandwidth_code=code8_down(547),
-            mtu=255,
-            token=bytes(8),
-            trail=(),
-        )
+        bare = bare_packet(self.origin.key, destination or self.destination, self.n_packets, cap=cap)
         packet, step = self.account.send(bare, self.now)
         self.origin.commit(step, self.now)
         return packet

@@ -318,7 +318,7 @@ def claim(console: Console, home: Home, channel: str | None, rpc: str | None) ->
 @cli.group()
 @common_options
 def radio() -> None:
-    """Show what the radio does."""
+    """Show what the radio does; be paid for what it carries for others, and pay others for what they carry."""
 
 
 @radio.command("status")
@@ -337,7 +337,7 @@ def radio_status(console: Console, home: Home) -> None:
 @click.option("-o", "--out", required=True, type=click.Path(path_type=Path), metavar="FILE", help="Where to write it.")
 @verb
 def radio_claim(console: Console, home: Home, origin: str, out: Path) -> None:
-    """Write what a client owes our relay into a file, for its `retrieval-client radio settle`."""
+    """Write what a node owes our relay into a file, for its `retrieval-client radio settle`, or a provider's."""
     from retrieval.console import facts
     from retrieval.home import replace_file
     from retrieval.identity import parse_peer_id
@@ -359,12 +359,62 @@ def radio_book(console: Console, home: Home, file: BinaryIO) -> None:
     """Book the voucher in a file that came back for a claim."""
     from retrieval.console import facts
 
-    from .commands import book_carriages
     from .config import load_settings
     from .radio.claims import FILE_SIZE_MAX
+    from .radio.verbs import book_carriages
 
     settings, _ = load_settings(home)
     result = book_carriages(home, settings, file.read(FILE_SIZE_MAX))
+    console.emit(result, table=lambda: facts({name: str(value) for name, value in result.items()}))
+
+
+@radio.command("fund")
+@click.argument("amount", metavar="AMOUNT")
+@click.option("--relay", metavar="ID", help="A relay that was heard, by its radio id or peer id.")
+@click.option("--operator", metavar="ADDRESS", help="The address that relays name to be paid.")
+@RPC
+@verb
+def radio_fund(console: Console, home: Home, amount: str, relay: str | None, operator: str | None, rpc: str | None) -> None:
+    """Set money aside for the operator of relays that carry what is sent from here, such as '1 USD'.
+
+    It comes from the address that receives what is earned. How much relays may be promised, radio.relay_budget says.
+    """
+    from retrieval.console import facts
+    from retrieval.units import USD_DECIMALS, parse_amount
+
+    from .config import load_settings
+    from .radio.purse import find_relay
+    from .radio.verbs import fund_relay
+
+    if (relay is None) == (operator is None):
+        raise click.UsageError("name a relay with --relay, or an address with --operator")
+    settings, _ = load_settings(home, {"chain.rpc": rpc})
+    wanted = parse_amount(amount, decimals=USD_DECIMALS)
+    with closing(_state(home)) as state:
+        found = find_relay(state, relay=relay, operator=operator)
+    result = fund_relay(home, settings, found, wanted)
+    console.emit(result, table=lambda: facts({name: str(value) for name, value in result.items()}))
+
+
+@radio.command("settle")
+@click.argument("file", type=click.File("rb"), metavar="FILE")
+@click.option("-o", "--out", required=True, type=click.Path(path_type=Path), metavar="FILE", help="Where to write the voucher.")
+@verb
+def radio_settle(console: Console, home: Home, file: BinaryIO, out: Path) -> None:
+    """Pay what a relay's operator claims, as far as receipts prove it and the channel goes, and write a voucher for its `radio book`."""
+    from retrieval.console import facts
+    from retrieval.home import replace_file
+
+    from .config import load_settings
+    from .radio.claims import FILE_SIZE_MAX, settlement_of
+    from .radio.verbs import settle_claim
+
+    settings, _ = load_settings(home)
+    answer = settle_claim(home, settings, file.read(FILE_SIZE_MAX))
+    replace_file(out, answer, mode=0o644)
+    settlement = settlement_of(answer)
+    promised = settlement.voucher.amount if settlement.voucher is not None else 0
+    result = {"path": str(out), "packets": len(settlement.paid), "promised": str(promised)}
     console.emit(result, table=lambda: facts({name: str(value) for name, value in result.items()}))
 
 
@@ -392,8 +442,9 @@ def journal_check(console: Console, home: Home) -> None:
         "deals": audit.n_deals,
         "deals_open": audit.n_open,
         "channels": audit.n_channels,
-        "earned": str(audit.promised),
-        "claimed": str(audit.claimed),
+        "earned": str(audit.promised - audit.spent),
+        "claimed": str(audit.claimed - audit.drawn),
+        "paid": str(audit.spent),
     }
     console.emit(result, table=lambda: screens.audit(result))
 

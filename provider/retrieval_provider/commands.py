@@ -45,6 +45,7 @@ TURN_S: Final = 5.0
 def verbs_of(node: Node, settings: ProviderSettings, pages: tuple[str, ...]) -> Mapping[str, Verb]:
     """What a running node answers at its control socket; ``pages`` are the addresses of the operator's page."""
     from .operator import live
+    from .radio import verbs as radio
 
     async def claim(args: Json) -> Json:
         if node.settler is None:
@@ -70,21 +71,8 @@ def verbs_of(node: Node, settings: ProviderSettings, pages: tuple[str, ...]) -> 
             **figures_of(service.books).to_json(),
         }
 
-    async def radio(args: Json) -> Json:
-        from .radio.status import status_of
-
-        return {"radio": None if node.desk is None else status_of(node.desk, node.service)}
-
-    async def radio_book(args: Json) -> Json:
-        from .radio.claims import book, settlement_of
-
-        service = node.service
-        step = book(service.books, service.state, settlement_of(bytes.fromhex(args["settlement"])))
-        await service.writer.commit(step.records)
-        return {"records": len(step.records)}
-
-    verbs: dict[str, Verb] = {"claim": claim, "price": price, "status": status, "radio": radio, "radio-book": radio_book}
-    return {**verbs, **live.verbs_of(node)}
+    verbs: dict[str, Verb] = {"claim": claim, "price": price, "status": status}
+    return {**verbs, **live.verbs_of(node), **radio.verbs_of(node, settings)}
 
 
 def set_price(home: Home, subject: Cid | None, price: PriceRecord) -> None:
@@ -96,7 +84,7 @@ def set_price(home: Home, subject: Cid | None, price: PriceRecord) -> None:
         Journal(state, fold.reduce).append([record(key, price)], _now_ms())
         return {}
 
-    _ask_or_do(home, "price", args, here, timeout_s=ASK_TIMEOUT_S)
+    ask_or_do(home, "price", args, here, timeout_s=ASK_TIMEOUT_S)
 
 
 def claim(home: Home, settings: ProviderSettings, channel: str | None) -> Json:
@@ -104,26 +92,13 @@ def claim(home: Home, settings: ProviderSettings, channel: str | None) -> Json:
 
     Raises ``RetrievalError``: ``rpc_unavailable``, ``wrong_chain``, ``transaction_failed``, ``wallet_insufficient``, ``usage``.
     """
-    return _ask_or_do(
+    return ask_or_do(
         home,
         "claim",
         {"channel": channel},
         lambda state: claimed_json(_claim_here(home, settings, state, channel)),
         timeout_s=CLAIM_TIMEOUT_S,
     )
-
-
-def book_carriages(home: Home, settings: ProviderSettings, settlement: bytes) -> Json:
-    """Book a voucher that came for what our relay carried. Raises ``RetrievalError`` as ``radio.claims.book`` does."""
-    from .ledger import restore_books
-    from .radio.claims import book, settlement_of
-
-    def here(state: LmdbStateStorage) -> Json:
-        step = book(restore_books(home, settings, state), state, settlement_of(settlement))
-        Journal(state, fold.reduce).append(step.records, int(time.time() * 1000))
-        return {"records": len(step.records)}
-
-    return _ask_or_do(home, "radio-book", {"settlement": settlement.hex()}, here, timeout_s=ASK_TIMEOUT_S)
 
 
 def ask_status(home: Home) -> Json | None:
@@ -145,7 +120,8 @@ def claimed_json(claimed: Claimed) -> dict[str, Any]:
     }
 
 
-def _ask_or_do(home: Home, verb: str, args: Json, here: Callable[[LmdbStateStorage], Json], *, timeout_s: float) -> Json:
+def ask_or_do(home: Home, verb: str, args: Json, here: Callable[[LmdbStateStorage], Json], *, timeout_s: float) -> Json:
+    """What the running `serve` answers to a verb, or what ``here`` does with the state where nobody serves."""
     command = f"{home.program} {verb}"
     try:
         state = LmdbStateStorage.open(home.state_path, command=command)

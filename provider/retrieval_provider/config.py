@@ -108,6 +108,9 @@ class Radio:
     spreading_factor: int = integer(7, "As the others have it: each step doubles the airtime and reaches further.", minimum=5, maximum=12)
     power: int = integer(14, "dBm; the board allows what its band does.", minimum=-9, maximum=30)
     fee_cap: Amount = amount_of("0.001 USD", "The most that all relays together may ask for carrying one packet of ours.")
+    relay_budget: Amount = amount_of(
+        "0 USD", "The most that relays may be promised within a day, over all packets; with 0 only relays that are free carry ours."
+    )
     relay: bool = switch(True, "Whether the board also carries packets of others, where it runs our firmware.")
     relay_fee: Amount = amount_of("0 USD", "What it asks for each packet it carries.")
 
@@ -164,6 +167,10 @@ def _require_sound(settings: ProviderSettings) -> None:
         (credit.window_first <= credit.window_max, "credit.window_first is above credit.window_max"),
         (credit.window_max <= WINDOW_BYTES_MAX, "credit.window_max is above 1 GiB: the protocol has no such window"),
         (0 < settings.price.quote_lifetime <= LIFETIME_MAX_S, "price.quote_lifetime is 0, or above 7 days"),
+        (
+            settings.radio.relay_budget == 0 or settings.chain.rpc != "",
+            "radio.relay_budget is above 0 and chain.rpc is empty: relays could not be paid",
+        ),
         (
             all(re.match(r"/ip4/127\.|/ip6/::1/", address) for address in settings.operator.listen),
             "operator.listen is not on loopback: put it at /ip4/127.0.0.1, and reach it from elsewhere through a tunnel",

@@ -15,7 +15,7 @@ from retrieval.deal.events import Event
 from retrieval.errors import ErrorCode, LocalProtocolError, RemoteProtocolError, RetrievalError
 from retrieval.gateway.denylist import denied_by
 from retrieval.home import Home
-from retrieval.identity import PeerId, assert_fast_signatures, format_peer_id
+from retrieval.identity import EvmKey, PeerId, assert_fast_signatures, format_peer_id
 from retrieval.payment.chain import Deployment
 from retrieval.store.disk import DiskBlockStore
 from retrieval.store.lmdb import LmdbStateStorage
@@ -69,6 +69,8 @@ class Node:
     recent: Recent
     desk: Desk | None
     """Of the radio; None where there is none."""
+    receiver: EvmKey | None
+    """Who is paid, and pays relays; None where nothing is sold."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -205,6 +207,7 @@ async def _running(home: Home, settings: ProviderSettings, service: Service, mon
                     health=Health(checks.all()),
                     recent=recent,
                     desk=desk,
+                    receiver=money.ledger.receiver,
                 )
             if counter is not None:
                 with trio.move_on_after(DRAIN_S):  # the workers have ended; what they said last is charged before it is claimed
@@ -244,8 +247,7 @@ async def _desk_of(service: Service, ledger: Ledger, settings: ProviderSettings)
         return
     from .radio.desk import open_desk
 
-    operator = None if ledger.receiver is None else ledger.receiver.address
-    async with open_desk(service, ledger.books.key, settings.radio, operator) as desk:
+    async with open_desk(service, ledger.books.key, settings.radio, ledger.receiver) as desk:
         yield desk
 
 

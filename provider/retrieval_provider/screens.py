@@ -182,6 +182,7 @@ def audit(row: Row) -> View:
             "channels": f"{row['channels']:,}; the deals of each sum to its best voucher",
             "earned": show_amount(int(row["earned"])),
             "claimed": show_amount(int(row["claimed"])),
+            "paid to relays": show_amount(int(row["paid"])),
         }
     )
 

@@ -54,6 +54,21 @@ class Audit:
     promised: int
     """By the best voucher of each channel; of that, over HTTP, what was charged."""
     claimed: int
+    spent: int
+    """The part of ``promised`` that we promised ourselves."""
+    drawn: int
+    """The part of ``claimed`` that others claimed from us."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Channels:
+    """The sums over all channels that deals and relays are paid from, as ``Audit`` has them."""
+
+    n: int
+    promised: int
+    claimed: int
+    spent: int
+    drawn: int
 
 
 def check(storage: StateStorage) -> Audit:
@@ -63,7 +78,7 @@ def check(storage: StateStorage) -> Audit:
         n_deals, n_open, owed = _check_deals(state)
         owed.update(_check_carriages(state))
         owed.update(_corrections(state))
-        promised, claimed, n_channels = _check_channels(state, owed)
+        channels = _check_channels(state, owed)
         charged, taken, n_tabs = _check_tabs(state)
         spent, withdrawn = check_outlays(state, _corrections(state, HttpChannelRecord))
         _check_accounts(state)
@@ -72,9 +87,11 @@ def check(storage: StateStorage) -> Audit:
         head=head.hash,
         n_deals=n_deals,
         n_open=n_open,
-        n_channels=n_channels + n_tabs,
-        promised=promised + charged + spent,
-        claimed=claimed + taken + withdrawn,
+        n_channels=channels.n + n_tabs,
+        promised=channels.promised + charged + spent,
+        claimed=channels.claimed + taken + withdrawn,
+        spent=channels.spent + spent,
+        drawn=channels.drawn + withdrawn,
     )
 
 
@@ -135,10 +152,10 @@ def _corrections(state: StateSnapshot, kind: type[ChannelRecord | HttpChannelRec
     return corrected
 
 
-def _check_channels(state: StateView, owed: Counter[bytes]) -> tuple[int, int, int]:
+def _check_channels(state: StateView, owed: Counter[bytes]) -> _Channels:
     """What was promised and claimed over all channels, and how many there are."""
     balances = Balances(state, limited=postings.LIMITED)
-    promised = claimed = 0
+    promised = claimed = spent = drawn = 0
     channels = dict(fold.scan(state, ChannelRecord))
     for channel_id, channel in channels.items():
         name = f"channel {channel_id.hex()}"
@@ -156,10 +173,13 @@ def _check_channels(state: StateView, owed: Counter[bytes]) -> tuple[int, int, i
             raise _broken(f"{name}: {channel.total_claimed} was claimed of {best_amount} promised; was state/ restored from an old copy?")
         promised += best_amount
         claimed += channel.total_claimed
+        if channel.is_paid_by_us:
+            spent += best_amount
+            drawn += channel.total_claimed
     for line_key in owed.keys() - channels.keys():
         if owed[line_key]:
             raise _broken(f"{owed[line_key]} is owed on {line_key.hex()}, which is no channel")
-    return promised, claimed, len(channels)
+    return _Channels(n=len(channels), promised=promised, claimed=claimed, spent=spent, drawn=drawn)
 
 
 def _check_tabs(state: StateView) -> tuple[int, int, int]:

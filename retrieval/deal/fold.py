@@ -138,15 +138,21 @@ def last_receipt(state: StateView, peer: bytes) -> bytes:
 
 
 def load_tables(state: StateView) -> Tables:
-    """What the provider's books begin with."""
+    """What the provider's books begin with: what it sells on, and not the channels from which it pays relays itself."""
     deals = open_deals(state)
+    channels, spending = dict[bytes, ChannelRecord](), set[bytes]()
+    for key, channel in scan(state, ChannelRecord):
+        if channel.is_paid_by_us:
+            spending.add(key)
+        else:
+            channels[key] = channel
 
     def of_open(body: type[BodyT]) -> dict[bytes, BodyT]:
         return {deal_id: row for deal_id in deals if (row := get(state, body, deal_id)) is not None}
 
     return Tables(
-        channels=dict(scan(state, ChannelRecord)),
-        lines=dict(scan(state, LineRecord)),
+        channels=channels,
+        lines={key: line for key, line in scan(state, LineRecord) if key not in spending},
         open_deals=of_open(DealRecord),
         receipts=of_open(ReceiptRecord),
         sent=of_open(SentRecord),

@@ -69,6 +69,11 @@ class ChannelRecord:
     address: str = wire(10, text(512))
     """The provider's multiaddr as last used (client's journal), else empty."""
 
+    @property
+    def is_paid_by_us(self) -> bool:
+        """Whether we spend from it: then the SessionKey names us, and else the other party. A provider has channels of both kinds."""
+        return self.session_key.peer_id != self.peer
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LineRecord:

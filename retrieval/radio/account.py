@@ -22,13 +22,14 @@ from retrieval.deal.records import DELIVERY_ID_SIZE, AdvertRecord, CarriageRecor
 from retrieval.deal.spending import SpendingLine
 from retrieval.deal.step import NOTHING, Step
 from retrieval.errors import ErrorCode, LocalProtocolError, RemoteProtocolError
-from retrieval.identity import PeerId, public_key_of
+from retrieval.identity import EvmAddress, PeerId, public_key_of
 from retrieval.ledger.journal import Record
 from retrieval.ledger.state import StateView
 from retrieval.payment.channel import ChannelConfig, ChannelId
 from retrieval.payment.typed_data import Domain
 from retrieval.payment.voucher import Voucher, VoucherSigner, verify_voucher
 from retrieval.radio.advert import Advert, read_advert
+from retrieval.radio.budget import RelayBudget
 from retrieval.radio.packet import (
     EVERYONE,
     ID_SIZE,
@@ -41,8 +42,8 @@ from retrieval.radio.packet import (
     next_token,
     radio_id,
 )
-from retrieval.radio.proof import Carried, Delivered, DeliveryReceipt, RelayReceipt, verify_delivery
-from retrieval.wire.messages import PEER_ID_SIZE, VoucherFields
+from retrieval.radio.proof import CARRIED_MAX, Carried, Delivered, DeliveryReceipt, RelayReceipt, verify_delivery
+from retrieval.wire.messages import PEER_ID_SIZE, Present, VoucherFields
 from retrieval.wire.shape import blob, many, nested, wire
 
 CLAIM_WITHIN_S: Final = 30 * 86_400
@@ -51,7 +52,8 @@ DELIVERED_WITHIN_S: Final = 86_400
 """How long after it left a packet's delivery receipt may come."""
 PACKETS_MAX: Final = 200_000
 """Promises that are remembered, some 80 MiB of them. Beyond it nothing that costs a fee leaves."""
-RECEIPTS_PER_CLAIM_MAX: Final = 32
+RECEIPTS_PER_CLAIM_MAX: Final = 16
+"""Of six packets each: what is recorded of them, four records a packet at most, fits one commit of the journal."""
 ADVERTS_PER_CLAIM_MAX: Final = 32
 IDENTITIES_PER_TAG_MAX: Final = 4
 BUSY_S: Final = 60
@@ -65,7 +67,8 @@ class Claim:
     """An operator asks for what its relay earned."""
 
     relay: bytes = wire(1, blob(PEER_ID_SIZE))
-    channel_id: bytes = wire(2, blob(32))
+    channel_id: bytes = wire(2, blob(0, 32))
+    """Empty where the operator knows of none; the origin takes the one that it has funded."""
     receipts: tuple[bytes, ...] = wire(3, many(blob(0, 255), RECEIPTS_PER_CLAIM_MAX, least=1))
     adverts: tuple[bytes, ...] = wire(4, many(blob(0, 255), ADVERTS_PER_CLAIM_MAX))
     """Frames of the relay's advertisement and of its neighbours', for an origin that heard them never, or not lately."""
@@ -77,7 +80,9 @@ class Settlement:
 
     relay: bytes = wire(1, blob(PEER_ID_SIZE))
     voucher: VoucherFields | None = wire(2, nested(VoucherFields), optional=True)
-    paid: tuple[bytes, ...] = wire(3, many(blob(16), 6 * RECEIPTS_PER_CLAIM_MAX))
+    paid: tuple[bytes, ...] = wire(3, many(blob(16), CARRIED_MAX * RECEIPTS_PER_CLAIM_MAX))
+    opening: Present | None = wire(4, nested(Present), optional=True)
+    """The channel itself, from an origin that does not present it in sessions."""
 
 
 @dataclass(slots=True)
@@ -110,7 +115,18 @@ def next_packet_id(tables: Tables, now: float) -> int:
 class RelayAccount:
     """The origin's side, over all relays and channels."""
 
-    def __init__(self, origin: RadioId, trail_key: bytes, signer: VoucherSigner | None, tables: Tables, *, now: float) -> None:
+    def __init__(
+        self,
+        origin: RadioId,
+        trail_key: bytes,
+        signer: VoucherSigner | None,
+        tables: Tables,
+        *,
+        now: float,
+        per_day: int | None = None,
+    ) -> None:
+        """``per_day`` is what relays may be promised within a day, None where each purchase has a limit of its own."""
+        self.budget: Final = None if per_day is None else RelayBudget(per_day, tables.packets.values())
         self._origin: Final = origin
         self._trail_key: Final = trail_key
         self._signer: Final = signer
@@ -130,11 +146,13 @@ class RelayAccount:
     def send(self, packet: Packet, now: float) -> tuple[Packet, Step]:
         """``packet`` with its first token, and the promise to be on disk before it leaves.
 
-        Raises ``LocalProtocolError(rate_limited)`` when too many promises are remembered.
+        Raises ``LocalProtocolError``: ``rate_limited`` when too many promises are remembered, ``over_budget`` when the day's is spent.
         """
         packet = replace(packet, token=first_token(self._trail_key, packet.hash))
         if packet.fee_cap == 0:
             return packet, NOTHING
+        if self.budget is not None and packet.fee_cap > (left := self.budget.left(now)):
+            raise LocalProtocolError(ErrorCode.OVER_BUDGET, f"relays may be promised {max(0, left)} more today")
         if len(self._packets) >= PACKETS_MAX:
             self._forget(now)
         if len(self._packets) >= PACKETS_MAX:
@@ -149,6 +167,8 @@ class RelayAccount:
         )
         self._packets[packet.hash] = row
         self._hash_of[packet.packet_id] = packet.hash
+        if self.budget is not None:
+            self.budget.promise(packet.fee_cap, now)
         return packet, Step(records=(record(packet.hash, row),))
 
     def is_proven(self, destination: RadioId) -> bool:
@@ -167,6 +187,13 @@ class RelayAccount:
             return NOTHING
         self._adverts[advert.id] = advert
         return Step(records=(record(advert.id, AdvertRecord(frame=frame)),))
+
+    def operator_of(self, relay: PeerId) -> EvmAddress:
+        """Who is paid for what a relay carries. Raises ``RemoteProtocolError(channel_unacceptable)`` when it never advertised."""
+        advert = self._adverts.get(radio_id(public_key_of(relay)))
+        if advert is None:
+            raise RemoteProtocolError(ErrorCode.CHANNEL_UNACCEPTABLE, "the relay never advertised")
+        return advert.operator
 
     def heard(self, relay: RadioId) -> None:
         """Know a relay by its full id, so that trails it is on can be checked."""
@@ -201,26 +228,30 @@ class RelayAccount:
     # paying
 
     def settle(self, claim: Claim, line: SpendingLine) -> tuple[Settlement, Step]:
-        """Pay a relay's operator what its receipts prove, on ``line``, the channel that the claim names.
+        """Pay a relay's operator what its receipts prove, on ``line``, the channel that the claim names where it names one.
+
+        Carriages are paid in the order of the receipts, as far as the channel goes; those that are left out are paid when it was topped
+        up and they are claimed again.
 
         Raises ``RemoteProtocolError``: ``bad_receipt``, ``bad_signature``, ``channel_unacceptable``; and ``LocalProtocolError``:
-        ``channel_busy`` while deals are paid from the channel, since two payments would then name one voucher, and ``channel_unfunded``.
-        Then no money has moved.
+        ``channel_busy`` while deals are paid from the channel, since two payments would then name one voucher, and ``channel_unfunded``
+        where it does not go as far as one carriage. Then no money has moved.
         """
         relay = PeerId(claim.relay)
         known = NOTHING
         for frame in claim.adverts:
             known += self.meet(frame)
-        advert = self._adverts.get(radio_id(public_key_of(relay)))
-        if advert is None or line.channel is None or line.key != claim.channel_id:
-            raise RemoteProtocolError(ErrorCode.CHANNEL_UNACCEPTABLE, "the relay never advertised, or the claim names another channel")
-        if ChannelConfig.from_bytes(line.channel.config).receiver != advert.operator:
+        operator = self.operator_of(relay)
+        if line.channel is None or claim.channel_id not in (b"", line.key):
+            raise RemoteProtocolError(ErrorCode.CHANNEL_UNACCEPTABLE, "the claim names another channel")
+        if ChannelConfig.from_bytes(line.channel.config).receiver != operator:
             raise RemoteProtocolError(ErrorCode.CHANNEL_UNACCEPTABLE, "the channel does not pay the operator that the relay advertised")
         if line.purchases:
             raise LocalProtocolError(ErrorCode.CHANNEL_BUSY, "deals are being paid from it", retry_after_s=BUSY_S)
         due: dict[bytes, CarriageRecord] = {}
         paid: dict[bytes, None] = {}
         proven: dict[PacketHash, PacketRecord] = {}
+        left, n_unpaid = max(0, line.credit), 0
         for signed in claim.receipts:
             receipt = RelayReceipt.read(signed, relay)
             if receipt.origin != self._origin:
@@ -229,12 +260,18 @@ class RelayAccount:
                 row = self._owed(carried, receipt.relay)
                 if row is None:
                     continue
-                paid[carried.packet] = None
                 if row != self._packets[carried.packet]:
                     proven[carried.packet] = row
                 subject = carried.packet + receipt.relay
-                if subject not in self._carriages:
-                    due.setdefault(subject, CarriageRecord(channel=line.key, amount=carried.fee, receipt=signed, relay=relay))
+                if subject not in self._carriages and subject not in due:
+                    if carried.fee > left:
+                        n_unpaid += 1
+                        continue
+                    left -= carried.fee
+                    due[subject] = CarriageRecord(channel=line.key, amount=carried.fee, receipt=signed, relay=relay)
+                paid[carried.packet] = None
+        if n_unpaid and not paid:
+            raise LocalProtocolError(ErrorCode.CHANNEL_UNFUNDED, f"{line.credit} is free, and {n_unpaid} carriages cost more")
         payment = self._pay(line, due)
         kept = tuple(self._keep(hash_, row) for hash_, row in proven.items())
         return Settlement(relay=relay, voucher=line.best, paid=tuple(paid)), known + Step(records=kept) + payment
@@ -260,8 +297,7 @@ class RelayAccount:
         amount = sum(carriage.amount for carriage in due.values())
         if not due:
             return NOTHING
-        if line.credit < amount:
-            raise LocalProtocolError(ErrorCode.CHANNEL_UNFUNDED, f"{line.credit} is free, relays are owed {amount}")
+        assert amount <= line.credit
         records = []
         for subject, carriage in due.items():
             self._carriages[subject] = carriage.amount

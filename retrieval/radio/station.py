@@ -148,6 +148,11 @@ class Node:
     hops_max: int = HOPS_MAX
     """What segments were cut for, while there is a session: a longer way has no room for them."""
 
+    @property
+    def fee(self) -> int:
+        """What relays ask together for one packet to it."""
+        return sum(entry.fee for entry in self.route)
+
 
 @dataclass(slots=True)
 class Counts:
@@ -229,7 +234,7 @@ class Station:
 
         Raises ``LocalProtocolError``: ``over_budget`` when the way there costs more than our fee cap, ``too_many_sessions``.
         """
-        price = sum(entry.fee for entry in self.nodes[provider].route)
+        price = self.nodes[provider].fee
         if price > self.settings.fee_cap:
             raise LocalProtocolError(ErrorCode.OVER_BUDGET, f"relays ask {price} a packet, {self.settings.fee_cap} is the cap")
         session = SessionId((provider, number & NUMBER_MAX))

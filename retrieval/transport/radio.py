@@ -258,10 +258,12 @@ async def on_air(
         nursery.cancel_scope.cancel()
 
 
-def station_of(key: PeerKey, settings: StationSettings, state: StateView, signer: VoucherSigner | None, *, now: float) -> Station:
-    """The station of a node, with what its journal knows of packets and relays."""
+def station_of(
+    key: PeerKey, settings: StationSettings, state: StateView, signer: VoucherSigner | None, *, now: float, per_day: int | None = None
+) -> Station:
+    """The station of a node, with what its journal knows of packets and relays; ``per_day`` is as ``RelayAccount`` has it."""
     tables = tables_of(state)
-    account = RelayAccount(radio_id(public_key_of(key.peer_id)), trail_key_of(key), signer, tables, now=now)
+    account = RelayAccount(radio_id(public_key_of(key.peer_id)), trail_key_of(key), signer, tables, now=now, per_day=per_day)
     return Station(key, settings, account, first_packet_id=next_packet_id(tables, now))
 
 

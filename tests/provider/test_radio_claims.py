@@ -13,7 +13,7 @@ import rich.console
 import trio
 from chain_fixture import devchain  # noqa: F401 - a fixture
 from click.testing import CliRunner
-from radio_relays import Relay, deliver, id_of
+from radio_relays import Relay, bare_packet, deliver, id_of
 from retrieval_client.cli import cli as client_cli
 from retrieval_client.config import ClientSettings
 from retrieval_client.funding import fund
@@ -31,8 +31,6 @@ from retrieval.ledger.journal import Journal
 from retrieval.payment.channel import ChannelConfig
 from retrieval.payment.evm import EvmChain
 from retrieval.radio.account import RelayAccount, tables_of
-from retrieval.radio.codes import code8_down, code16_up
-from retrieval.radio.packet import Packet, PacketType
 from retrieval.radio.station import trail_key_of
 from retrieval.settings import load
 from retrieval.store.lmdb import LmdbStateStorage
@@ -40,25 +38,6 @@ from retrieval.store.lmdb import LmdbStateStorage
 NOW = 1_800_000_000.0
 FEE = 11
 DESTINATION = PeerKey.from_seed(b"\x55" * 32)
-
-
-def packet(origin: PeerKey, number: int) -> Packet:
-    return Packet(
-        type=PacketType.RECORD,
-        direct=False,
-        hop_limit=2,
-        packet_id=number,
-        origin=id_of(origin),
-        destination=id_of(DESTINATION),
-        fee_cap_code=code16_up(100),
-        payload=b"record",
-        hops=0,
-        latency_code=0,
-        bandwidth_code=code8_down(547),
-        mtu=255,
-        token=bytes(8),
-        trail=(),
-    )
 
 
 def invoke(cli, home: Home, *words: str) -> dict:
@@ -98,7 +77,7 @@ def carried(shop: Shop, client: Home, *, n_packets: int) -> PeerKey:
             account = RelayAccount(id_of(key), trail_key_of(key), None, tables_of(wallet.state), now=NOW)
             relay = Relay(PeerKey.from_seed(b"\x61" * 32), FEE, operator=ChannelConfig.from_bytes(operator).receiver)
             for number in range(n_packets):
-                sent, step = account.send(packet(key, number), NOW)
+                sent, step = account.send(bare_packet(key, DESTINATION, number, cap=100), NOW)
                 wallet.journal.append(step.records, 0)
                 arrived = relay.carry(sent)
                 wallet.journal.append(account.deliver(deliver(arrived, DESTINATION), DESTINATION.peer_id).records, 0)

@@ -15,9 +15,10 @@ from retrieval.deal.audit import check
 from retrieval.deal.records import CarriageRecord, PacketRecord, record
 from retrieval.errors import ErrorCode, LocalProtocolError, RemoteProtocolError, RetrievalError
 from retrieval.identity import PeerKey
-from retrieval.radio.account import Claim, Settlement
+from retrieval.radio.account import RECEIPTS_PER_CLAIM_MAX, Claim, Settlement
 from retrieval.radio.codes import code16_up
 from retrieval.radio.packet import Entry, Packet
+from retrieval.radio.proof import CARRIED_MAX, Carried, RelayReceipt
 from retrieval.wire import shape
 
 
@@ -158,14 +159,38 @@ def test_a_tag_that_was_ground_to_be_anothers_is_seen_through(parties: Parties, 
     assert settle(parties, parties.relays[0]).paid == (arrived.hash,)
 
 
-def test_what_the_deposit_does_not_cover_is_not_promised() -> None:
+def test_relays_are_paid_as_far_as_the_deposit_goes() -> None:
     poor = Parties(deposit=20)
     packets = [poor.carry(poor.send()) for _ in range(2)]
     for packet in packets:
         poor.take_delivery(deliver(packet, poor.destination))
-    assert refusal(poor, poor.relays[0]) is ErrorCode.CHANNEL_UNFUNDED
-    assert settle(poor, poor.relays[0], (poor.relays[0].receipts()[0],)).paid == (packets[0].hash,)
-    assert promised(poor) == (11, 11)
+    for _ in range(2):  # who asks again gets the voucher that stands
+        assert settle(poor, poor.relays[0]).paid == (packets[0].hash,)
+        assert promised(poor) == (11, 11)
+    assert refusal(poor, poor.relays[1]) is ErrorCode.CHANNEL_UNFUNDED
+
+
+def test_a_claim_need_not_name_the_channel(parties: Parties, arrived: Packet) -> None:
+    parties.take_delivery(deliver(arrived, parties.destination))
+    claim = replace(claim_of(parties, parties.relays[0]), channel_id=b"")
+    assert parties.account.settle(claim, parties.line)[0].paid == (arrived.hash,)
+    with pytest.raises(RemoteProtocolError, match="another channel"):
+        parties.account.settle(replace(claim, channel_id=b"x" * 32), parties.line)
+
+
+def test_the_largest_claim_fits_one_commit() -> None:
+    rich = Parties()
+    for _ in range(RECEIPTS_PER_CLAIM_MAX * CARRIED_MAX):
+        rich.take_delivery(deliver(rich.carry(rich.send()), rich.destination))
+    relay = rich.relays[0]
+    carried = [Carried(packet=packet.hash, fee_code=code16_up(relay.fee), hop=hop) for packet, hop in relay.carried]
+    receipts = tuple(
+        RelayReceipt(
+            relay=relay.id, origin=relay.carried[0][0].origin, sequence=at, time_s=0, carried=tuple(carried[at : at + CARRIED_MAX])
+        ).sign(relay.key)
+        for at in range(0, len(carried), CARRIED_MAX)
+    )
+    assert len(settle(rich, relay, receipts).paid) == RECEIPTS_PER_CLAIM_MAX * CARRIED_MAX
 
 
 def test_a_payment_of_another_sum_is_not_booked(parties: Parties, arrived: Packet) -> None:

@@ -20,9 +20,11 @@ from retrieval.deal import terms
 from retrieval.deal.offer import Offer
 from retrieval.deal.records import RelayReceiptRecord, record
 from retrieval.errors import ErrorCode, RemoteProtocolError, RetrievalError
-from retrieval.identity import EvmAddress, PeerId, PeerKey, format_peer_id, peer_id_of
+from retrieval.identity import ZERO_ADDRESS, EvmAddress, EvmKey, PeerId, PeerKey, format_peer_id, peer_id_of, public_key_of
+from retrieval.payment.voucher import VoucherSigner
 from retrieval.radio.advert import Advert, Role
 from retrieval.radio.airtime import Modulation
+from retrieval.radio.carriage import packets_of
 from retrieval.radio.codes import code16_up
 from retrieval.radio.modem import DutyTold, ModemEvent, ModemSettings, ReceiptDue
 from retrieval.radio.packet import RadioId, radio_id
@@ -30,6 +32,7 @@ from retrieval.radio.proof import RelayReceipt
 from retrieval.radio.station import BLOCK_SIZE_MAX, CONTENT_BYTES_MAX, AdvertHeard, Station, StationEvent, StationSettings, WantHeard
 from retrieval.transport.radio import RadioNetwork, RadioStream, on_air, patient, station_of
 from retrieval.transport.serial import SerialRadio, open_serial
+from retrieval.units import GIB, ceil_div
 from retrieval.wire.messages import Query, Scope, Selection
 
 from ..config import Radio
@@ -40,6 +43,8 @@ log: Final = logging.getLogger("retrieval.provider")
 ADVERT_EVERY_S: Final = 1800.0
 ADVERT_LIFETIME_MIN: Final = 90
 ASK_DUTY_EVERY_S: Final = 60.0
+BUDGET_RETRY_S: Final = 3600
+"""When a client may ask again after what relays may be promised was spent: by then an hour of it has come back."""
 ANSWERS_AT_ONCE_MAX: Final = 4
 """Wants that are looked up at the same time; of more, none is answered: the client asks again."""
 
@@ -64,6 +69,10 @@ class Desk:
 class RadioSessionServer(SessionServer):
     """One client on the air."""
 
+    def __init__(self, service: Service, stream: RadioStream, station: Station) -> None:
+        super().__init__(service, stream, stream.peer_id, prefix=None)
+        self._station: Final = station
+
     def _offer(self, query: Query) -> Offer:
         offer = super()._offer(query)
         if not fits_the_air(offer.n_bytes, offer.n_blocks):
@@ -71,7 +80,34 @@ class RadioSessionServer(SessionServer):
                 ErrorCode.TOO_LARGE_FOR_TRANSPORT,
                 f"it has {offer.n_bytes} bytes in {offer.n_blocks} blocks, {CONTENT_BYTES_MAX} are carried",
             )
-        return offer
+        # Content is weighed in a worker thread, and the station belongs to Trio's.
+        carriage = trio.from_thread.run_sync(
+            lambda: carriage_to(self._station, self._peer, offer.n_bytes, offer.n_blocks, now=self._service.clock())
+        )
+        return replace(offer, price_per_gib=offer.price_per_gib + per_gib(carriage, offer.n_bytes))
+
+
+def carriage_to(station: Station, peer: PeerId, n_bytes: int, n_blocks: int, *, now: float) -> int:
+    """What relays will be owed for a sale of this size, over the way to a client as it is now.
+
+    Raises ``RemoteProtocolError(rate_limited)`` when relays may not be promised so much: then nothing is begun that could not be ended.
+    """
+    node = station.nodes[radio_id(public_key_of(peer))]
+    carriage = node.fee * packets_of(n_bytes, n_blocks, hops=len(node.route))
+    budget = station.account.budget
+    left = 0 if budget is None else budget.left(now)
+    if node.fee > station.settings.fee_cap or carriage > max(0, left):
+        raise RemoteProtocolError(
+            ErrorCode.RATE_LIMITED,
+            f"relays ask {node.fee} a packet, which is more than may be promised them now",
+            retry_after_s=BUDGET_RETRY_S,
+        )
+    return carriage
+
+
+def per_gib(carriage: int, n_bytes: int) -> int:
+    """The price per GiB at which so many bytes pay for their carriage. A flat fee would be charged once a day, and relays ask each time."""
+    return ceil_div(carriage * GIB, n_bytes) if n_bytes else 0
 
 
 def fits_the_air(n_bytes: int, n_blocks: int) -> bool:
@@ -80,15 +116,17 @@ def fits_the_air(n_bytes: int, n_blocks: int) -> bool:
 
 
 @asynccontextmanager
-async def open_desk(service: Service, key: PeerKey, radio: Radio, operator: EvmAddress | None) -> AsyncIterator[Desk]:
-    """Serve over the radio while the block runs. ``operator`` is who is paid for what the board carries.
+async def open_desk(service: Service, key: PeerKey, radio: Radio, receiver: EvmKey | None) -> AsyncIterator[Desk]:
+    """Serve over the radio while the block runs. ``receiver`` is paid for what the board carries, and pays relays for what is ours.
 
     Raises ``LocalProtocolError(radio_unavailable)``.
     """
     modulation = Modulation(spreading_factor=radio.spreading_factor, bandwidth_hz=radio.bandwidth)
-    settings = StationSettings(modulation=modulation, fee_cap=radio.fee_cap)
-    station = station_of(key, settings, service.state, None, now=service.clock())
-    paid = operator or EvmAddress(bytes(20))
+    settings = StationSettings(modulation=modulation, fee_cap=min(radio.fee_cap, radio.relay_budget))
+    terms = service.books.channel_terms
+    signer = None if receiver is None or terms is None else VoucherSigner(receiver, terms.chain_id, terms.contract)
+    station = station_of(key, settings, service.state, signer, now=service.clock(), per_day=radio.relay_budget)
+    paid = ZERO_ADDRESS if receiver is None else receiver.address
     modem = ModemSettings(
         frequency_hz=radio.frequency,
         power_dbm=radio.power,
@@ -149,7 +187,7 @@ class _Serving:
     async def _serve(self, stream: RadioStream) -> None:
         service = replace(self._service, clock=patient(self._service.clock))
         log.info("%s came over the radio", format_peer_id(stream.peer_id))
-        await RadioSessionServer(service, stream, stream.peer_id, prefix=None).run()
+        await RadioSessionServer(service, stream, self._desk.station).run()
 
     async def _answer(self, heard: WantHeard) -> None:
         """Quote what is here; say nothing of what is not, since many may have heard."""
@@ -159,14 +197,15 @@ class _Serving:
             weight = await trio.to_thread.run_sync(
                 lambda: totals_of(service.store, Selection(root=cid, path=(), scope=Scope.ALL)), limiter=service.lookups
             )
+            now = service.clock()
+            carriage = carriage_to(self._desk.station, heard.want.asker, weight.n_bytes, weight.n_blocks, now=now)
         except RetrievalError as error:
             log.debug("no quote over the radio for %s: %s", format_cid(cid), error)
             return
         finally:
             self._n_answering -= 1
         price = service.prices.of(Cid(cid))
-        rate = terms.Rate(price_per_gib=price.price_per_gib, flat_fee=price.flat_fee)
-        now = service.clock()
+        rate = terms.Rate(price_per_gib=price.price_per_gib + per_gib(carriage, weight.n_bytes), flat_fee=price.flat_fee)
         self._desk.station.quote(heard, n_bytes=weight.n_bytes, n_blocks=weight.n_blocks, price=rate.owed(weight.n_bytes), now=now)
 
     async def advertise(self, network: RadioNetwork) -> None:
