@@ -85,7 +85,7 @@ def test_two_builds_in_two_places_give_the_same_bytes(built: None, tmp_path: Pat
         command = ["make", "-s", "-C", str(root / "firmware"), "BOARD=esp32c3_ct62", f"MONOCYPHER={BUILD / 'monocypher'}"]
         environment = {name: value for name, value in os.environ.items() if name != "LD_PRELOAD"}
         target = "build/esp32c3_ct62.bin"
-        subprocess.run([*command, f"PYTHON={sys.executable}", target], env=environment, check=True, capture_output=True)
+        subprocess.run([*command, f"TOOLS_PYTHON={sys.executable}", target], env=environment, check=True, capture_output=True)
         images.append((root / "firmware" / target).read_bytes())
     assert images[0] == images[1] == (BUILD / "esp32c3_ct62.bin").read_bytes()
 
