@@ -75,8 +75,11 @@ class Budgets:
             await self._writer.commit([record(subject, _ended(hold, spent))])
 
     def left(self, token: Token, origin: str) -> Left:
-        """What a token may still spend for a web page; the empty ``origin`` is no page."""
-        limits, day = self.limits, self._today()
+        """What a token may still spend today for a web page; the empty ``origin`` is no page."""
+        return self._left_on(self._today(), token, origin)
+
+    def _left_on(self, day: int, token: Token, origin: str) -> Left:
+        limits = self.limits
         return Left(
             per_request=min(limits.per_request, token.per_request),
             today=max(0, limits.per_day - self._count(allowance.day_key(day))),
@@ -90,19 +93,19 @@ class Budgets:
 
     def open(self, token: Token, origin: str, selection: Selection) -> Hold:
         """A hold of nothing yet."""
-        now = self._clock()
-        opened_ms = int(now * 1000)
+        day, opened_ms = self._today(), int(self._clock() * 1000)
         first = HoldRecord(
             token=token.id,
             origin=origin,
-            day=self._today(),
+            day=day,
             held=0,
             spent=0,
             selection_digest=selection.digest,
             before=_cost(self._state, _open_deals_for(self._state, selection.digest)),
             opened_ms=opened_ms,
         )
-        return Hold(secrets.token_bytes(HOLD_ID_SIZE), first, lambda: self.left(token, origin), self._write)
+        # Of the day against which it counts: after midnight the next day's budget would let through what nobody takes from it.
+        return Hold(secrets.token_bytes(HOLD_ID_SIZE), first, lambda: self._left_on(day, token, origin), self._write)
 
     async def _write(self, subject: bytes, before: HoldRecord, after: HoldRecord) -> None:
         grown = after.held + after.spent - before.held - before.spent
