@@ -20,7 +20,7 @@ from retrieval.units import AMOUNT_MAX
 from ..web.address import provider_of
 from .errands import Permit
 from .market import NAMED_MAX, Provider
-from .tokens import Scope, Token, TokenId, find_token
+from .tokens import Scope, Token, TokenId, find_token, spelled
 
 MAX_SPEND: Final = "Retrieval-Max-Spend"
 """Header by which a request lowers what may be spent for it, in the token's smallest unit."""
@@ -63,7 +63,7 @@ def read_caller(headers: Mapping[str, str], tokens: Mapping[TokenId, Token], *, 
 
     Raises ``RemoteProtocolError``: ``unauthorized`` for a token that is not good, ``forbidden`` where it is not good for this web page.
     """
-    origin = headers.get("origin", "").strip().lower()
+    origin = spelled(headers.get("origin", "").strip())
     if len(origin) > ORIGIN_MAX or not origin.isprintable() or not origin.isascii():
         raise RemoteProtocolError(ErrorCode.MALFORMED_REQUEST, "Origin is none that a browser writes")
     said = headers.get("authorization")

@@ -28,6 +28,7 @@ TOKENS_MAX: Final = 256
 """Tokens that are good at one time: a person keeps a few."""
 _TEXT_SIZE: Final = len(PREFIX) + 43
 _ORIGIN: Final = re.compile(r"(https?|[a-z][a-z0-9+.-]{0,30}-extension)://[a-z0-9.\-\[\]:_]{1,200}", re.ASCII)
+_OWN_PORTS: Final = {"http": ":80", "https": ":443"}
 
 
 class Scope(IntFlag):
@@ -138,7 +139,13 @@ def parse_scopes(text: str) -> Scope:
 
 def parse_origin(text: str) -> str:
     """A web page's origin as browsers write it, without a path. Raises ``LocalProtocolError(usage)``."""
-    origin = text.strip().rstrip("/").lower()
+    origin = spelled(text.strip().rstrip("/"))
     if len(origin) > ORIGIN_MAX or _ORIGIN.fullmatch(origin) is None:
         raise LocalProtocolError(ErrorCode.USAGE, f"{text[:64]!r} is no origin; one looks like https://app.example")
     return origin
+
+
+def spelled(origin: str) -> str:
+    """An origin as browsers write it: in small letters, and without the port that is its scheme's own."""
+    origin = origin.lower()
+    return origin.removesuffix(_OWN_PORTS.get(origin.partition(":")[0], ""))

@@ -133,6 +133,11 @@ def test_a_token_for_one_page_is_good_for_no_other() -> None:
         read_caller(said, tokens, now_ms=NOW_MS)
 
 
+@pytest.mark.parametrize("written", ["https://app.example", "HTTPS://App.Example", "https://app.example:443", " https://app.example "])
+def test_one_page_has_one_origin_however_it_is_written(written: str) -> None:
+    assert read_caller({"origin": written}, {}, now_ms=NOW_MS).origin == "https://app.example"
+
+
 def test_an_origin_alone_grants_nothing() -> None:
     _, tokens = issued(origins=("https://app.example",))
     assert read_caller({"origin": "https://app.example"}, tokens, now_ms=NOW_MS).token is None

@@ -76,6 +76,9 @@ def test_scopes_are_read_as_they_are_written() -> None:
 def test_origins_are_as_browsers_write_them() -> None:
     assert parse_origin("https://App.example/") == "https://app.example"
     assert parse_origin("http://localhost:5173") == "http://localhost:5173"
+    assert parse_origin("https://app.example:443") == "https://app.example"
+    assert parse_origin("http://[::1]:80/") == "http://[::1]"
+    assert parse_origin("https://app.example:80") == "https://app.example:80"
     for text in ("app.example", "*", "null", "https://app.example/path", "javascript://x", "https://a b", "https://" + "a" * 300):
         with pytest.raises(LocalProtocolError):
             parse_origin(text)
