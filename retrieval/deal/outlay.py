@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from retrieval.deal import postings
 from retrieval.deal.records import HttpChannelRecord, HttpCountRecord, record
+from retrieval.errors import ErrorCode, RemoteProtocolError
 from retrieval.ledger.journal import Record
 from retrieval.ledger.transfers import Transfer
 
@@ -69,8 +70,17 @@ class Outlay:
         return [posted, self._count()]
 
     def correct(self, charged: int, signed: int, now: float) -> list[Record]:
-        """The server counts ``charged``, and has shown our signature under ``signed``, which the deposit covers."""
-        assert charged <= signed <= self.channel.balance
+        """The server counts ``charged``, and has shown our signature under ``signed``.
+
+        Raises ``RemoteProtocolError``: ``voucher_over_deposit``, and ``payment_mismatch`` where it counts less than it has claimed; then
+        nothing has changed.
+        """
+        assert charged <= signed
+        balance, claimed = self.channel.balance, self.channel.total_claimed
+        if signed > balance:
+            raise RemoteProtocolError(ErrorCode.VOUCHER_OVER_DEPOSIT, f"{signed} was signed, and {balance} is known to be deposited")
+        if charged < min(self.charged, claimed):
+            raise RemoteProtocolError(ErrorCode.PAYMENT_MISMATCH, f"the server counts {charged}, and {claimed} was claimed")
         before, self.charged, self.signed = self.charged, charged, max(self.signed, signed)
         if before == charged:
             return [*self._set_aside(now), self._count()]

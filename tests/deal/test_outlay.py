@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
@@ -12,7 +13,7 @@ from retrieval.deal import fold, postings
 from retrieval.deal.audit import check
 from retrieval.deal.outlay import Outlay, opened
 from retrieval.deal.records import HttpChannelRecord, HttpCountRecord, HttpPurchaseRecord, record
-from retrieval.errors import RemoteProtocolError
+from retrieval.errors import ErrorCode, RemoteProtocolError
 from retrieval.identity import EvmAddress, EvmKey
 from retrieval.ledger.journal import Journal, Record
 from retrieval.ledger.state import MemoryStateStorage
@@ -163,8 +164,14 @@ class Spending(RuleBasedStateMachine):
         except RemoteProtocolError:
             assert not is_ours or charged > self.outlay.signed
             return
-        if is_adopted:
-            self.write(self.outlay.correct(self.purse.count.charged, self.purse.count.signed, self.tick()))
+        if not is_adopted:
+            return
+        counted = self.purse.count
+        try:
+            self.write(self.outlay.correct(counted.charged, counted.signed, self.tick()))
+        except RemoteProtocolError:
+            assert counted.charged < min(self.outlay.charged, self.outlay.channel.total_claimed)
+            self.purse.count = Count(charged=self.outlay.charged, signed=self.outlay.signed)
 
     @rule(claimed=st.integers(0, 1_000))
     def claim(self, claimed: int) -> None:
@@ -207,3 +214,18 @@ class Spending(RuleBasedStateMachine):
 
 Spending.TestCase.settings = settings(max_examples=60, stateful_step_count=25, deadline=None)
 TestSpending = Spending.TestCase
+
+
+@pytest.mark.parametrize("counted", [0, 59])
+def test_a_server_that_counts_less_than_it_has_claimed_is_refused_and_the_books_stand(counted: int) -> None:
+    spending = Spending()
+    spending.open()
+    spending.pay(100)
+    spending.answer(charged=100, total=None)
+    spending.claim(60)
+    with pytest.raises(RemoteProtocolError, match="counts") as refused:
+        spending.outlay.correct(counted, 100, spending.tick())
+    assert refused.value.code is ErrorCode.PAYMENT_MISMATCH
+    assert spending.outlay.charged == 100
+    spending.write(spending.outlay.correct(60, 100, spending.tick()))
+    spending.the_journal_checks()

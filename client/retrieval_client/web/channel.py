@@ -76,16 +76,20 @@ class WebChannel:
         self._purse.unanswered()
 
     def correct(self, required: PaymentRequired, now: float) -> tuple[int, list[Record]]:
-        """Adopt the server's count where it has shown it; gives by how much it is above ours. Raises as ``Purse.correct``."""
+        """Adopt the server's count where it has shown it; gives by how much it is above ours.
+
+        Raises as ``Purse.correct`` and ``Outlay.correct``, with nothing adopted.
+        """
         before = self.outlay.charged
         if not self._purse.correct(required):
             return 0, []
         count = self._purse.count
-        if count.signed > self.outlay.channel.balance:
+        try:
+            records = self.outlay.correct(count.charged, count.signed, now)
+        except RemoteProtocolError:
             self._purse.count = Count(charged=self.outlay.charged, signed=self.outlay.signed)
-            detail = f"{count.signed} was signed, and {self.outlay.channel.balance} is known to be deposited"
-            raise RemoteProtocolError(ErrorCode.VOUCHER_OVER_DEPOSIT, detail)
-        return count.charged - before, self.outlay.correct(count.charged, count.signed, now)
+            raise
+        return count.charged - before, records
 
     def give_back(self, amount: int) -> None:
         """The server counts less than it said: take it off what was paid for last, which answers that were cut belong to."""
