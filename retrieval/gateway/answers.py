@@ -17,6 +17,7 @@ from retrieval.cid import Cid, format_cid
 from retrieval.dag.block import BlockKind, inline_payload, kind_of, not_held
 from retrieval.dag.links import document
 from retrieval.dag.lookup import EntityKind, Reached, Resolved, look, reach, resolve
+from retrieval.dag.protobuf import malformed
 from retrieval.dag.reader import RawPart
 from retrieval.dag.walk import Walk
 from retrieval.errors import ErrorCode, LocalProtocolError, RemoteProtocolError
@@ -38,6 +39,8 @@ PATH_SHOWN_MAX: Final = 4096
 _NOT_PLAIN: Final = re.compile(r'[^ -~]|["\\%]')
 _QUERY_SAFE: Final = "%!$&'()*+,;=:@/?-._~"
 INDEX_NAME: Final = "index.html"
+SMALL_BYTES: Final = 64 << 10
+"""A body up to this size is read at once: it leaves in one write with its headers, and what goes wrong with it has a status."""
 
 SANDBOX: Final = "sandbox allow-scripts allow-forms allow-modals allow-popups allow-downloads"
 """For content that a browser may run: every CID is served from one origin, so without it each could read what another stores there."""
@@ -284,6 +287,19 @@ def _head(store: BlockStore, pieces: Iterator[Piece]) -> bytes:
 def _held(store: BlockStore, pieces: Iterator[Piece]) -> Iterator[bytes]:
     for piece in pieces:
         yield read_part(store, piece) if isinstance(piece, RawPart) else piece
+
+
+def answer_at_once(
+    store: BlockStore, ask: Ask, denylist: Denylist = NOTHING_DENIED, *, is_head: bool = False
+) -> tuple[Answer, bytes | None]:
+    """The answer, and all its bytes where they are wanted and few. Raises as ``answer`` and ``read_part``."""
+    found = answer(store, ask, denylist)
+    if is_head or not found.is_charged or found.size is None or found.size > SMALL_BYTES:
+        return found, None
+    content = b"".join(read_part(store, piece) if isinstance(piece, RawPart) else piece for piece in found.pieces)
+    if len(content) != found.size:
+        raise malformed(f"a file has {len(content)} bytes and claims {found.size}")
+    return found, content
 
 
 def read_part(store: BlockStore, part: RawPart) -> bytes:

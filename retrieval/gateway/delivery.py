@@ -301,6 +301,14 @@ class Delivery:
                     await _writable(loop, sock)
 
 
+def bodiless(answer: Answer, further: Mapping[str, str] | None = None) -> web.Response:
+    """Status and headers alone: the answer to HEAD, a redirect, or that the client has it already."""
+    headers = {**answer.headers, **(further or {})}
+    if answer.size is not None and answer.status != 304:
+        headers["Content-Length"] = str(answer.size)
+    return web.Response(status=answer.status, headers=headers)
+
+
 async def _drained(request: web.Request) -> int:
     """Wait until the kernel has what was written, and cut a client that does not let it; gives the bytes it did not take."""
     transport = request.transport

@@ -269,6 +269,15 @@ async def _count(guests: Guests, request: web.Request) -> None:
         raise
 
 
+def headers_of(request: web.Request) -> dict[str, str]:
+    """Names in small letters; a header that stands there several times is the list of its values (RFC 9110, 5.3)."""
+    headers: dict[str, str] = {}
+    for name, value in request.headers.items():
+        key = name.lower()
+        headers[key] = f"{headers[key]}, {value}" if key in headers else value
+    return headers
+
+
 def forgive(request: web.Request) -> None:
     """A request that is paid for does not count against its client, and takes what it takes."""
     guests = request.app.get(GUESTS)

@@ -15,16 +15,13 @@ from typing import Final
 from aiohttp import web
 
 from retrieval.cid import format_cid
-from retrieval.dag.protobuf import malformed
-from retrieval.dag.reader import RawPart
 from retrieval.errors import ErrorCode, LocalProtocolError, RemoteProtocolError, RetrievalError
-from retrieval.gateway.answers import Answer, answer, read_part
+from retrieval.gateway.answers import Answer, answer, answer_at_once
 from retrieval.gateway.ask import PREFIX, Ask, read_ask, read_query
-from retrieval.gateway.delivery import Delivery, Threads
-from retrieval.gateway.listening import guard, problem_response
+from retrieval.gateway.delivery import Delivery, Threads, bodiless
+from retrieval.gateway.listening import guard, headers_of, problem_response
 from retrieval.gateway.openapi import Handler, Route, add_routes
 from retrieval.gateway.problems import NEVER_KEPT, problem
-from retrieval.store.blocks import BlockStore
 
 from ..content import held_of
 from ..source import Source
@@ -44,8 +41,6 @@ THREADS_MAX: Final = 8
 """Threads that read what is here."""
 WAITING_MAX: Final = 32
 """Requests that may wait for what is on its way; each has a thread."""
-SMALL_BYTES: Final = 64 << 10
-"""A body up to this size is read at once, so that what goes wrong with it has a status."""
 REQUESTS_MAX: Final = 256
 RETRY_AFTER_S: Final = 2
 CHALLENGE: Final = 'Bearer realm="retrieval"'
@@ -113,7 +108,7 @@ class Routes:
     # content
 
     async def _content(self, request: web.Request) -> web.StreamResponse:
-        headers, is_head = _headers_of(request), request.method == "HEAD"
+        headers, is_head = headers_of(request), request.method == "HEAD"
         if is_head:
             headers.pop("range", None)  # which has a meaning for GET only (RFC 9110, 14.2)
         target, named = split_providers(request.raw_path)
@@ -124,7 +119,7 @@ class Routes:
             if (first := plan.look_first(ask)) is not None:
                 found = await self._look_first(visit, first, ask)
                 if found is not None and found.status in (301, 304):
-                    return _bodyless(found, {})
+                    return bodiless(found, {})
                 if found is not None and found.status == 200 and not is_head:  # the condition for the range does not hold
                     ask = replace(ask, range="")
                     wanted = plan.wanted(ask, is_head=False)
@@ -145,9 +140,9 @@ class Routes:
         index = await visit.run(lambda store: plan.index_of(store, ask, is_head=is_head))
         if index is not None:
             await visit.need(index, only_if_held=ask.only_if_held)
-        found, content = await visit.run(lambda store: _look(store, ask, is_head=is_head))
+        found, content = await visit.run(lambda store: answer_at_once(store, ask, is_head=is_head))
         if is_head or not found.is_charged:
-            return _bodyless(found, _spending_headers(visit))
+            return bodiless(found, _spending_headers(visit))
         if isinstance(visit.store, AwaitingStore):
             found = replace(found, pieces=as_they_come(visit.store, found.pieces))
         delivery = Delivery(visit.store, visit.threads, found, content)
@@ -168,7 +163,7 @@ class Routes:
 
     async def _quote(self, request: web.Request) -> web.StreamResponse:
         request[CALLER].require(Scope.READ)
-        headers = _headers_of(request)
+        headers = headers_of(request)
         target, named = split_providers(request.raw_path)
         ask = read_ask(PREFIX + target.removeprefix(interface.QUOTE_PREFIX), headers)
         permit, source = self._permit(request, headers, named), plan.wanted(ask, is_head=False)
@@ -259,7 +254,7 @@ class Routes:
             raise RemoteProtocolError(ErrorCode.RATE_LIMITED, detail, retry_after_s=RETRY_AFTER_S)
         self._n_requests += 1
         try:
-            request[CALLER] = read_caller(_headers_of(request), self._across.tokens, now_ms=int(time.time() * 1000))
+            request[CALLER] = read_caller(headers_of(request), self._across.tokens, now_ms=int(time.time() * 1000))
             return await handler(request)
         except PriceAsked as error:
             return _price_asked(error)
@@ -275,17 +270,6 @@ class Routes:
         self._waiters.threads.close()
 
 
-def _look(store: BlockStore, ask: Ask, *, is_head: bool) -> tuple[Answer, bytes | None]:
-    """The answer, and all its bytes where they are few."""
-    found = answer(store, ask)
-    if is_head or not found.is_charged or found.size is None or found.size > SMALL_BYTES:
-        return found, None
-    content = b"".join(read_part(store, piece) if isinstance(piece, RawPart) else piece for piece in found.pieces)
-    if len(content) != found.size:
-        raise malformed(f"a file has {len(content)} bytes and claims {found.size}")
-    return found, content
-
-
 def _spending_headers(visit: Visit) -> dict[str, str]:
     """What is known of the cost when the head leaves: nothing from the cache, else the deal by which the rest can be asked."""
     if visit.errand is None:
@@ -297,23 +281,6 @@ def _spending_headers(visit: Visit) -> dict[str, str]:
 def _price_asked(error: PriceAsked) -> web.Response:
     status, headers, body = problem(error)
     return web.Response(status=status, headers=headers, body=json.dumps({**json.loads(body), "price": error.price.to_json()}).encode())
-
-
-def _bodyless(found: Answer, further: Mapping[str, str]) -> web.Response:
-    """Status and headers: the answer to HEAD, a redirect, or that the client has it already."""
-    headers = {**found.headers, **further}
-    if found.size is not None and found.status != 304:
-        headers["Content-Length"] = str(found.size)
-    return web.Response(status=found.status, headers=headers)
-
-
-def _headers_of(request: web.Request) -> dict[str, str]:
-    """Names in small letters; a header that stands there several times is the list of its values (RFC 9110, 5.3)."""
-    headers: dict[str, str] = {}
-    for name, value in request.headers.items():
-        key = name.lower()
-        headers[key] = f"{headers[key]}, {value}" if key in headers else value
-    return headers
 
 
 def _json(document: Mapping[str, object]) -> web.Response:

@@ -9,16 +9,14 @@ from typing import Final
 from aiohttp import web
 
 from retrieval.cid import Cid
-from retrieval.dag.protobuf import malformed
-from retrieval.dag.reader import RawPart
 from retrieval.errors import ErrorCode, LocalProtocolError, RemoteProtocolError
-from retrieval.gateway.answers import Answer, answer, read_part
+from retrieval.gateway.answers import Answer, answer_at_once
 from retrieval.gateway.ask import PREFIX, Ask, parse_root, read_ask, read_query
 from retrieval.gateway.bodies import car_bytes_max
-from retrieval.gateway.delivery import Delivery, Threads
+from retrieval.gateway.delivery import Delivery, Threads, bodiless
 from retrieval.gateway.denylist import NOTHING_DENIED, Denylist
 from retrieval.gateway.guests import prefix_of
-from retrieval.gateway.listening import CLIENT, EFFORT, forgive, guard
+from retrieval.gateway.listening import CLIENT, EFFORT, forgive, guard, headers_of
 from retrieval.gateway.openapi import Handler, Route, add_routes
 from retrieval.gateway.problems import NEVER_KEPT
 from retrieval.payment.x402.answer import PAYMENT_RESPONSE
@@ -29,8 +27,6 @@ from .till import Order, Refused, Till
 
 THREADS_MAX: Final = 8
 """Threads that find answers, and as many that send bodies, of which each has one for a turn: no question waits for bodies."""
-SMALL_BYTES: Final = 64 << 10
-"""A body up to this size is read at once, and leaves in one write with its headers."""
 RETRY_AFTER_S: Final = 2
 _ORDER: Final = re.compile(rf"[0-9a-f]{{{2 * interface.ORDER_SIZE}}}")
 
@@ -75,14 +71,14 @@ class Door:
         return app
 
     async def _content(self, request: web.Request) -> web.StreamResponse:
-        headers = _headers_of(request)
+        headers = headers_of(request)
         is_head = request.method == "HEAD"
         if is_head:
             headers.pop("range", None)  # which has a meaning for GET only (RFC 9110, 14.2)
         ask = read_ask(request.raw_path, headers)
         found, content = await self._lookers.run_for(prefix_of(request[CLIENT]), lambda: self._look(ask, is_head=is_head), request[EFFORT])
         if is_head or not found.is_charged:
-            return _bodyless(found)
+            return bodiless(found)
         sale = await self._till.open(self._order(request, headers, ask, found))
         if PAYMENT_RESPONSE in sale.headers:
             forgive(request)
@@ -93,18 +89,11 @@ class Door:
             await sale.ended(delivery.sent_bytes, is_whole=delivery.is_whole)
 
     def _look(self, ask: Ask, *, is_head: bool) -> tuple[Answer, bytes | None]:
-        """The answer, and all its bytes where they are few."""
-        found = answer(self._store, ask, self._denylist())
-        if is_head or not found.is_charged or found.size is None or found.size > SMALL_BYTES:
-            return found, None
-        content = b"".join(read_part(self._store, piece) if isinstance(piece, RawPart) else piece for piece in found.pieces)
-        if len(content) != found.size:
-            raise malformed(f"a file has {len(content)} bytes and claims {found.size}")
-        return found, content
+        return answer_at_once(self._store, ask, self._denylist(), is_head=is_head)
 
     async def _quote(self, request: web.Request) -> web.StreamResponse:
         """What the same request below ``/ipfs/`` would cost, with its query, ``Accept`` and ``Range``."""
-        headers = _headers_of(request)
+        headers = headers_of(request)
         ask = read_ask(PREFIX + request.raw_path.removeprefix(interface.QUOTE_PREFIX), headers)
         found, _ = await self._lookers.run_for(prefix_of(request[CLIENT]), lambda: self._look(ask, is_head=True), request[EFFORT])
         quoted = await self._till.quote(self._order(request, headers, ask, found) if found.is_charged else None)
@@ -146,7 +135,7 @@ class Door:
     async def _providers(self, request: web.Request) -> web.StreamResponse:
         cid = parse_root(request.match_info["cid"])
         query = read_query(request.query_string, routing.QUERY_KNOWN)
-        accept = _headers_of(request).get("accept", "")
+        accept = headers_of(request).get("accept", "")
         prefix = prefix_of(request[CLIENT])
         headers, body = await self._lookers.run_for(prefix, lambda: self._look_for_providers(cid, query, accept), request[EFFORT])
         return web.Response(headers=headers, body=body)
@@ -185,20 +174,3 @@ class Door:
             return web.Response(status=refused.status, headers=refused.headers, body=refused.body)
         finally:
             self._n_requests -= 1
-
-
-def _headers_of(request: web.Request) -> dict[str, str]:
-    """Names in small letters; a header that stands there several times is the list of its values (RFC 9110, 5.3)."""
-    headers: dict[str, str] = {}
-    for name, value in request.headers.items():
-        key = name.lower()
-        headers[key] = f"{headers[key]}, {value}" if key in headers else value
-    return headers
-
-
-def _bodyless(found: Answer) -> web.Response:
-    """Status and headers: the answer to HEAD, a redirect, or that the client has it already."""
-    headers = dict(found.headers)
-    if found.size is not None and found.status != 304:
-        headers["Content-Length"] = str(found.size)
-    return web.Response(status=found.status, headers=headers)
