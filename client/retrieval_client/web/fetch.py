@@ -234,6 +234,7 @@ class _Attempt:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._intake.run)
                 nursery.start_soon(self._ask, send)
+                nursery.start_soon(self._hear_price)
                 async with receive, trio.open_nursery() as settling:
                     async for ask, order, connection in receive:
                         settling.start_soon(self._settle, await self._receive(ask, order, connection), order)
@@ -260,6 +261,19 @@ class _Attempt:
                     await moved.wait()
                 else:
                     raise RemoteProtocolError(ErrorCode.TRANSFER_TRUNCATED, "the gateway ended its answer without what was asked for")
+
+    async def _hear_price(self) -> None:
+        """Ask for the price beside the first request, on the connection that the second will need: so the limits are known by the time that
+        money is asked for."""
+        if not self._till.expects_price:
+            return
+        try:
+            connection = await self._dial()
+            await self._till.hear(connection)
+        except RetrievalError as error:  # asked again, and told, once money is asked for: what is free needs no price
+            log.info("the price was not heard ahead: %s", error)
+        else:
+            await self._put_by(connection)
 
     async def _near_its_end(self) -> None:
         """Until the answer that is received has so little to come that the next will not wait long: servers cut who does not read."""
@@ -302,12 +316,16 @@ class _Attempt:
             self._receiving = None
             self._wake()
         self._before = arriving, settled
+        await self._put_by(connection)
+        return settled
+
+    async def _put_by(self, connection: Connection) -> None:
+        """For the next request, where it can be sent one."""
         if connection.is_usable and len(self._idle) < CONNECTIONS_MAX:
             self._idle.append(connection)
         else:
             await connection.close()
             self._all.remove(connection)
-        return settled
 
     async def _arriving(self, ask: Ask) -> Arriving:
         """The parts of a file come one after another: one walk serves them all."""

@@ -38,6 +38,7 @@ from .channel import WebChannel, check_offer
 from .connection import Answer, Connection
 from .funding import open_channel, refresh
 from .plan import ASK_BYTES, Ask
+from .replies import WebQuote
 
 TRIES_MAX: Final = 5
 """Requests for one answer: to hear the price, to pay, to be corrected, and once more of each, should prices change meanwhile."""
@@ -91,6 +92,10 @@ class Till:
         self._rate: Rate | None = None
         """As quoted; None before it is needed, and at gateways that quote nothing."""
         self._is_quoted = False
+        self._quoted: WebQuote | None = None
+        """What the gateway said of it, not held against anything yet."""
+        self._is_heard = False
+        self._hearing: Final = trio.Lock()
         self._unanswered = 0
         self._last: tuple[WebChannel, Requirements] | None = None
         """What was last accepted for a whole part of a file: the next one costs as much."""
@@ -101,6 +106,21 @@ class Till:
     def unanswered(self) -> int:
         """What left and may be charged or not."""
         return self._unanswered
+
+    @property
+    def expects_price(self) -> bool:
+        """Whether money may soon be asked for, and the price is not known: who has no channel with any gateway seldom pays one."""
+        return self._wallet is not None and bool(self._wallet.web_channels) and not self._is_heard
+
+    async def hear(self, connection: Connection) -> WebQuote | None:
+        """What all of it costs, asked once; None at a gateway that does not say. Raises as ``replies.quote``."""
+        async with self._hearing:
+            if not self._is_heard:
+                source = self._source
+                whole = Ask(root=source.root, path=source.path, scope=source.scope, byte_range=source.byte_range)
+                self._quoted = await replies.quote(connection, whole.address)
+                self._is_heard = True
+        return self._quoted
 
     async def open(self, connection: Connection, ask: Ask) -> Order:
         """The head of an answer with what is asked for, paid where it must be. Raises ``RetrievalError``."""
@@ -166,9 +186,8 @@ class Till:
         if self._is_quoted:
             return
         assert self._wallet is not None
-        source, tally = self._source, self._tally
-        whole = Ask(root=source.root, path=source.path, scope=source.scope, byte_range=source.byte_range)
-        quoted = await replies.quote(connection, whole.address)
+        tally = self._tally
+        quoted = await self.hear(connection)
         self._is_quoted = True
         if quoted is None:
             return
