@@ -25,6 +25,7 @@ from retrieval.memory import reserve
 from retrieval.store.blocks import BlockStore
 from retrieval.store.car import HEADER_SIZE_MAX, CarReader
 from retrieval.transport.gathering import ENOUGH_BYTES, FAST_BYTES
+from retrieval.transport.pump import VERIFIED_IN_THREAD_BYTES
 from retrieval.units import KIB, MIB, format_size
 from retrieval.wire.messages import BLOCK_SIZE_MAX
 
@@ -275,7 +276,8 @@ class Intake:
             self._is_verifying = True
             what = self._unverified.popleft()
             if isinstance(what, _Batch):
-                self._unstored.append((what, await trio.to_thread.run_sync(_verified, what)))
+                is_small = what.stop - what.start < VERIFIED_IN_THREAD_BYTES
+                self._unstored.append((what, _verified(what) if is_small else await trio.to_thread.run_sync(_verified, what)))
             else:
                 self._unstored.append(what)
             self._is_verifying = False
