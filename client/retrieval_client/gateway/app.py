@@ -41,6 +41,8 @@ THREADS_MAX: Final = 8
 """Threads that read what is here."""
 WAITING_MAX: Final = 32
 """Requests that may wait for what is on its way; each has a thread."""
+WAITING_RESERVED: Final = 16
+"""Of them, for those with a token."""
 REQUESTS_MAX: Final = 256
 RETRY_AFTER_S: Final = 2
 CHALLENGE: Final = 'Bearer realm="retrieval"'
@@ -80,7 +82,7 @@ class Routes:
         self._hosts: Final = hosts
         self._on_served: Final = on_served
         self._threads: Final = Threads(THREADS_MAX)
-        self._waiters: Final = Waiters(WAITING_MAX)
+        self._waiters: Final = Waiters(WAITING_MAX, n_reserved=WAITING_RESERVED)
         self._n_requests = 0
 
     def app(self) -> web.Application:

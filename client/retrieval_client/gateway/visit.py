@@ -37,13 +37,15 @@ class Bringing(Protocol):
 class Waiters:
     """Threads for requests whose blocks are on their way: one each, since each may wait."""
 
-    def __init__(self, n_threads: int) -> None:
+    def __init__(self, n_threads: int, *, n_reserved: int) -> None:
+        """``n_reserved`` of them are for requests with a token: any web page can have strangers' requests wait, for as long as it likes."""
         self.threads: Final = Threads(n_threads)
         self._n_free = n_threads
+        self._n_reserved: Final = n_reserved
 
-    def take(self) -> None:
+    def take(self, permit: Permit) -> None:
         """A place. Raises ``RemoteProtocolError(rate_limited)``."""
-        if self._n_free == 0:
+        if self._n_free <= (self._n_reserved if permit.token is None else 0):
             raise RemoteProtocolError(ErrorCode.RATE_LIMITED, "too many requests wait for what is fetched", retry_after_s=RETRY_AFTER_S)
         self._n_free -= 1
 
@@ -82,7 +84,7 @@ class Visit:
         if only_if_held:
             raise RemoteProtocolError(ErrorCode.NOT_CACHED)
         if self.threads is not self._waiters.threads:
-            self._waiters.take()
+            self._waiters.take(self._permit)
             self._joined.callback(self._waiters.give_back)
             self.threads = self._waiters.threads
         await self._join(source, alone=False)
