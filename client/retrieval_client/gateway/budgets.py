@@ -145,10 +145,12 @@ class Hold:
     async def raise_to(self, amount: int, *, by_deals: bool) -> None:
         """Hold this much in all. Raises ``LocalProtocolError(over_budget)``, naming the budget, with nothing changed.
 
-        ``by_deals`` says whether what it comes to can be read from deals in the journal.
+        ``by_deals`` says whether what it comes to can be read from deals in the journal. Where less is asked for than is held, and not by
+        deals, that is written down all the same: deals alone no longer tell what it came to.
         """
-        more = amount - self._now.held
-        if more <= 0:
+        digest = self._now.selection_digest if by_deals else NOT_BY_DEALS
+        more = max(0, amount - self._now.held)
+        if more == 0 and digest == self._now.selection_digest:
             return
         left = self._left()
         for limit, name in (
@@ -160,8 +162,7 @@ class Hold:
             if limit is not None and more > limit:
                 asked, may = (format_amount(max(0, each), decimals=USD_DECIMALS) for each in (amount, limit))
                 raise LocalProtocolError(ErrorCode.OVER_BUDGET, f"it may cost {asked}, and {may} may be spent {name}; nothing was signed")
-        digest = self._now.selection_digest if by_deals else NOT_BY_DEALS
-        await self._become(replace(self._now, held=amount, selection_digest=digest))
+        await self._become(replace(self._now, held=self._now.held + more, selection_digest=digest))
 
     async def settle(self, spent: int) -> None:
         """The end: this much was spent."""
