@@ -39,12 +39,10 @@ ASK_FARTHER_US: Final = 25 * SECOND_US
 ASK_AGAIN_US: Final = 45 * SECOND_US
 """Without a quote or news of the session for so long, the client asks anew."""
 ASKS_MAX: Final = 6
-QUOTE_AFTER_US: Final = 3 * SECOND_US
-QUOTE_SPREAD_US: Final = 2 * SECOND_US
-"""A quote that leaves while the want is still passed on around it would be lost to it."""
-STALLED_S: Final = 100.0
+STALLED_S: Final = 120.0
+"""Without news of the session for so long, the client asks whether another would sell it."""
 SESSION_US: Final = 300 * SECOND_US
-"""How long a session is kept: its last acknowledgements may have to be said again."""
+"""How long a session is kept after the last news of it: its last acknowledgements may have to be said again."""
 WANT_FROM_US: Final = 60 * SECOND_US
 WANT_UNTIL_US: Final = 420 * SECOND_US
 """Within its ten minutes. It is asked for during as many; the last of the hour have three at the least."""
@@ -104,7 +102,7 @@ class Trader:
         station, now = self.endpoint.station, self.endpoint.now
         match event:
             case WantHeard(want=want) if want.cid in self.content:
-                self.endpoint.later(QUOTE_AFTER_US + event.packet.hash[0] * QUOTE_SPREAD_US // 256, partial(self._quote, event))
+                station.quote(event, n_bytes=len(self.content[want.cid]), n_blocks=1, price=0, now=now)
             case QuoteHeard(quote=quote) if quote.wanted in self._asked:
                 cid = self._asked.pop(quote.wanted)
                 self._quoted(cid, quote.way.price)
@@ -116,16 +114,11 @@ class Trader:
                     station.sessions[session].write(cid, PacketType.RECORD)
             case SessionOpened(session=session):
                 self._selling[session] = bytearray()
-                self.endpoint.later(SESSION_US, partial(self._close, session))
+                self._close_later(session)
             case SessionMoved(session=session):
                 self._moved(session)
             case _:
                 pass
-
-    def _quote(self, heard: WantHeard) -> None:
-        n_bytes = len(self.content[heard.want.cid])
-        self.endpoint.station.quote(heard, n_bytes=n_bytes, n_blocks=1, price=0, now=self.endpoint.now)
-        self.endpoint.move()
 
     def _moved(self, session: SessionId) -> None:
         bearer = self.endpoint.station.sessions.get(session)
@@ -144,9 +137,19 @@ class Trader:
                 self.forget(cid)
             elif len(came) >= CONTENT_BYTES and cid_of(RAW, bytes(came)) == cid:
                 del self._buying[session]
-                self.endpoint.later(SESSION_US, partial(self._close, session))  # its last acknowledgement is still to leave
+                self._close_later(session)
                 self._delivered(cid)
         if bearer.error is not None:
+            self._close(session)
+
+    def _close_later(self, session: SessionId) -> None:
+        self.endpoint.later(SESSION_US, partial(self._close_unless_moved, session))
+
+    def _close_unless_moved(self, session: SessionId) -> None:
+        bearer = self.endpoint.station.sessions.get(session)
+        if bearer is not None and self.endpoint.now - bearer.last_news < SESSION_US / SECOND_US:
+            self._close_later(session)
+        else:
             self._close(session)
 
     def _close(self, session: SessionId) -> None:
@@ -204,7 +207,6 @@ class Hour:
             return
         is_first = n_left == ASKS_MAX
         if trader.is_stalled(cid) and n_left:
-            trader.forget(cid)
             trader.want(cid, hop_limit=NEAR_HOP_LIMIT if is_first else HOP_LIMIT)
             n_left -= 1
         timeline.after(ASK_FARTHER_US if is_first else ASK_AGAIN_US, partial(self._ask, client, cid, until_us, n_left))

@@ -3,7 +3,8 @@
 ``write`` takes bytes; ``next_body`` gives what may leave now, one packet at a time, whenever the link has room; ``receive`` and
 ``acknowledged`` take what came, and ``read`` what is whole and in order. At most ``RECORDS_MAX`` records are on their way. A
 segment is repeated when an acknowledgement shows that it is missing, or when nothing is heard for too long; the wait begins with what the
-way takes, follows what acknowledgements took, and doubles at each repetition.
+way takes, follows what acknowledgements took, and doubles at each repetition. A session outlives its way, and goes on where another is
+found.
 """
 
 from __future__ import annotations
@@ -20,8 +21,12 @@ from retrieval.radio.payload import NUMBER_MAX, SEGMENT_HEAD_SIZE, SEGMENTS_MAX,
 
 ACK_AFTER_S: Final = 1.0
 """A record that is whole is acknowledged this much later, unless something that is sent back says so first."""
-TRIES_MAX: Final = 8
+TRIES_MAX: Final = 12
 """Waits in a row without news after which the way counts as broken."""
+DOUBLINGS_MAX: Final = 3
+"""Of the wait: beyond that a way is silent because it is gone, and not because it is slow."""
+STALLED_WAITS: Final = 4
+"""Without news for so long, a session with something to finish had better look for another way."""
 ROUND_TRIP_MIN_S: Final = 0.5
 WAIT_MAX_S: Final = 300.0
 PIECE_SIZE_MIN: Final = 130
@@ -53,6 +58,7 @@ class Bearer:
         self._round_trip_s = max(round_trip_s, ROUND_TRIP_MIN_S)
         self._tries = 0
         self._last_news = now
+        self._way_since = now
         self._compactor = Compactor(words)
         self._expander = Expander(words)
         self._assembly = Assembly()
@@ -84,6 +90,16 @@ class Bearer:
     def last_news(self) -> float:
         """When the other side was last heard."""
         return self._last_news
+
+    def is_stalled(self, now: float) -> bool:
+        """Whether something is unfinished, and this way has brought no news of it for too long."""
+        is_unfinished = bool(self._flight or self._assembly.maps()) and self.error is None
+        return is_unfinished and now - max(self._last_news, self._way_since) >= STALLED_WAITS * self._first_wait_s
+
+    def change_way(self, now: float) -> None:
+        """Another way was found: what was lost on the old one is asked about at once."""
+        self._way_since, self._tries = now, 0
+        self._ask_about([record for record in self._flight if not record.to_send])
 
     def fit(self, piece_size: int) -> None:
         """The way has changed: what is written from now on is cut to this size."""
@@ -133,15 +149,22 @@ class Bearer:
         behind = (segment.awaited - (self._flight[0].number if self._flight else self._next_number)) & 0xFF
         if 0 < behind <= len(self._flight):
             self._arrived(self._flight[0].number + behind, now)
+        is_repair = self._fills_gap(segment)
         for record in self._assembly.add(segment):
             self._read += self._expander.expand(record)
-        self._ack_at = now + self._ack_after_s(segment)
+        self._ack_at = now + self._ack_after_s(segment, is_repair=is_repair)
 
-    def _ack_after_s(self, segment: Segment) -> float:
-        """What is whole may be said by what is sent back; with a gap, more may be on its way, unless the last segment is here."""
-        if not self._assembly.maps():
+    def _ack_after_s(self, segment: Segment, *, is_repair: bool) -> float:
+        """What is whole may be said by what is sent back; with a gap, more may be on its way, unless the last segment is here. Of what is
+        repeated to fill gaps, the rest follows at once."""
+        if not self._assembly.maps() or is_repair:
             return ACK_AFTER_S
         return 0.0 if segment.index == segment.n_segments - 1 else self._round_trip_s
+
+    def _fills_gap(self, segment: Segment) -> bool:
+        """Whether something that was cut behind it is here already."""
+        maps, behind = self._assembly.maps(), segment.record - self._assembly.next_record
+        return 0 <= behind < len(maps) and maps[behind] >> (segment.index + 1) != 0
 
     def acknowledged(self, ack: Ack, now: float) -> None:
         """Take an acknowledgement of this session, its seal checked."""
@@ -170,7 +193,7 @@ class Bearer:
         return min(dues, default=None)
 
     def tick(self, now: float) -> None:
-        """Ask again about what was not heard of for too long, by its last segment, which is always answered.
+        """Ask again about what was not heard of for too long.
 
         After ``TRIES_MAX`` waits in a row the session is over, and ``error`` says so.
         """
@@ -181,13 +204,22 @@ class Bearer:
         if self._tries > TRIES_MAX:
             self.error = RemoteProtocolError(ErrorCode.TRANSFER_STALLED, f"nothing was heard over the radio after {TRIES_MAX} repetitions")
             return
-        for record in overdue:
+        self._ask_about(overdue)
+
+    def _ask_about(self, records: list[_Record]) -> None:
+        """Repeat what is known to be missing; where nothing is known, the last segment, which is always answered."""
+        for record in records:
             record.is_repeated = True
-            record.to_send = deque((len(record.pieces) - 1,))
+            last = len(record.pieces) - 1
+            record.to_send = deque(sorted(record.missing) if last not in record.missing else (last,))
+
+    @property
+    def _first_wait_s(self) -> float:
+        return 2 * self._round_trip_s + ACK_AFTER_S
 
     def _wait_s(self) -> float:
         """How long to wait for an acknowledgement: what one may take, doubled with each wait in vain."""
-        return min((2 * self._round_trip_s + ACK_AFTER_S) * (1 << self._tries), WAIT_MAX_S)
+        return min(self._first_wait_s * (1 << min(self._tries, DOUBLINGS_MAX)), WAIT_MAX_S)
 
     def _repeat_lost(self, record: _Record) -> None:
         """Send again what is missing although something that was sent later arrived; the rest may still be on its way."""

@@ -16,6 +16,8 @@ from retrieval.radio.proof import DELIVERED_MAX, DELIVERED_SIZE, DELIVERY_HEAD, 
 
 RECEIPT_AFTER_S: Final = 20.0
 """After the last packet of a trail, its receipt leaves: longer than a pause within a session, shorter than a person waits."""
+QUIET_S: Final = 4.0
+"""After an origin's own receipt, ours for it leaves when nothing more has come for so long."""
 ARRIVED_MAX: Final = 256
 """Of one trail, while no receipt can leave."""
 GROUPS_MAX: Final = 64
@@ -51,11 +53,16 @@ class Arrivals:
         group.arrived.append((Delivered(packet_id=packet.packet_id, token=packet.token), packet.hash))
         group.last_at = now
 
-    def hurry(self, origin: RadioId | None = None) -> None:
-        """Have everything receipted at once, or what came from one origin: we are going, or it is."""
+    def hurry(self, origin: RadioId, now: float) -> None:
+        """Have what came from one origin receipted soon, unless more comes: a receipt that meets what it says next gets lost."""
         for (sender, _), group in self._groups.items():
-            if origin in (None, sender):
-                group.last_at = 0.0
+            if sender == origin:
+                group.last_at = min(group.last_at, now + QUIET_S - RECEIPT_AFTER_S)
+
+    def hurry_all(self) -> None:
+        """Have everything receipted at once: we are going."""
+        for group in self._groups.values():
+            group.last_at = 0.0
 
     def next_deadline(self) -> float | None:
         return min((group.last_at + RECEIPT_AFTER_S for group in self._groups.values()), default=None)

@@ -22,6 +22,7 @@ from retrieval.radio.bearer import Bearer, piece_size_of
 from retrieval.radio.codes import code8_down, code16_up
 from retrieval.radio.compact import dictionary
 from retrieval.radio.delivery import Arrivals
+from retrieval.radio.floods import Answer, Answers, HeldFloods, is_faint
 from retrieval.radio.packet import (
     EVERYONE,
     FRAME_SIZE_MAX,
@@ -56,8 +57,17 @@ WANTS_WITHIN_S: Final = 60.0
 OUTBOX_MAX: Final = 64
 SPACING_MAX: Final = 3
 """Lengths of a frame until our next: we, our neighbour and the next one share the air; whoever is beyond does not."""
-ROUTE_FRESH_S: Final = 600.0
-"""How long a better way is kept when a worse one is heard: nodes move, and relays go."""
+ROUTE_FRESH_S: Final = 60.0
+"""How long after it was last used a better way is kept when a worse one is heard: nodes move, relays go, and who asks again may not have
+heard our answer."""
+FRAMES_PER_HOP: Final = 2
+"""Lengths of a frame that a relay takes to pass one on: sensing, waiting, sending."""
+DETOUR_HOPS: Final = 2
+"""By how many relays a session may become longer on its way: its segments leave room for so many."""
+SEARCHES_MAX: Final = 3
+"""Floods of one session for another way: each takes the air of all who are near."""
+SEARCH_EVERY_S: Final = 60.0
+"""Between the first and the second; then twice as long each time."""
 SEAL_PURPOSE: Final = "radio-seal"
 
 SessionId = NewType("SessionId", tuple[RadioId, int])
@@ -145,6 +155,8 @@ class Node:
     heard_at: float
     seal_key: bytes
     advert: Advert | None = None
+    quoted: tuple[Cid, int] | None = None
+    """What it has answered for last, and the most that we would pay for it."""
     hops_max: int = HOPS_MAX
     """What segments were cut for, while there is a session: a longer way has no room for them."""
 
@@ -152,6 +164,16 @@ class Node:
     def fee(self) -> int:
         """What relays ask together for one packet to it."""
         return sum(entry.fee for entry in self.route)
+
+
+@dataclass(slots=True)
+class Search:
+    """How a client finds another way to the provider of a session: it asks again for what that had quoted."""
+
+    cid: Cid
+    price_max: int
+    n_left: int = SEARCHES_MAX
+    due: float = 0.0
 
 
 @dataclass(slots=True)
@@ -186,12 +208,16 @@ class Station:
         """The last heard last."""
         self.sessions: Final[dict[SessionId, Bearer]] = {}
         self._arrivals: Final = Arrivals(key)
+        self._held: Final = HeldFloods(settings.modulation)
+        self._answers: Final = Answers(settings.modulation)
         self._next_packet_id = first_packet_id
         self._outbox: deque[tuple[Packet, tuple[Record, ...]]] = deque()
         self._seen: OrderedDict[PacketHash, int] = OrderedDict()
         """What the cheapest copy of each packet cost."""
         self._wants: dict[RadioId, deque[float]] = {}
-        self._asked: OrderedDict[bytes, PacketHash] = OrderedDict()
+        self._asked: OrderedDict[bytes, tuple[Cid, int]] = OrderedDict()
+        """Content and highest price, by what quotes name."""
+        self._searches: dict[SessionId, Search] = {}
         self._records: tuple[Record, ...] = ()
         self._free_at = 0.0
         """When the way before us has had time to clear: a relay that still carries our last frame does not hear the next."""
@@ -207,23 +233,17 @@ class Station:
         packet = self._flood(PacketType.WANT, want.encode(), hop_limit=hop_limit)
         self._put(packet, now)
         wanted = packet.hash[:WANTED_SIZE]
-        self._asked[wanted] = packet.hash
+        self._asked[wanted] = cid, price_max
         if len(self._asked) > WANTS_PER_NODE:
             self._asked.popitem(last=False)
         return wanted
 
     def quote(self, heard: WantHeard, *, n_bytes: int, n_blocks: int, price: int, now: float) -> None:
-        """Answer a want. Its carriage is worth a delivery receipt now."""
-        quote = Quote(
-            provider=self.key.peer_id,
-            wanted=heard.packet.hash[:WANTED_SIZE],
-            n_bytes=min(n_bytes, (1 << 32) - 1),
-            n_blocks=min(n_blocks, (1 << 16) - 1),
-            price_code=code16_up(price),
-            way=cost_of(heard.packet),
-        )
+        """Answer a want, once it has passed on around us. Its carriage is worth a delivery receipt now."""
         self._arrivals.add(heard.packet, now)
-        self._put(self._sealed(PacketType.QUOTE, quote.encode(), self.nodes[heard.want.id]), now)
+        answer = Answer(want=heard.packet, n_bytes=min(n_bytes, (1 << 32) - 1), n_blocks=min(n_blocks, (1 << 16) - 1), price=price)
+        if not self._answers.add(answer, now):
+            self.counts.dropped += 1
 
     def advertise(self, advert: Advert, now: float) -> None:
         """Say who we are."""
@@ -239,26 +259,30 @@ class Station:
             raise LocalProtocolError(ErrorCode.OVER_BUDGET, f"relays ask {price} a packet, {self.settings.fee_cap} is the cap")
         session = SessionId((provider, number & NUMBER_MAX))
         self._new_bearer(session, dictionary(self.key.peer_id, self.nodes[provider].peer), now)
+        if (quoted := self.nodes[provider].quoted) is not None:
+            self._searches[session] = Search(*quoted)
         return session
 
     def close(self, session: SessionId) -> None:
         """Forget a session; what has not left does not leave."""
         self.sessions.pop(session, None)
+        self._searches.pop(session, None)
 
     def farewell(self) -> None:
         """We are going: what relays are owed a receipt for is signed for now."""
-        self._arrivals.hurry()
+        self._arrivals.hurry_all()
 
     @property
     def is_quiet(self) -> bool:
         """Whether nothing is to be said."""
-        return not self._outbox and self._arrivals.is_empty
+        return not self._outbox and self._answers.is_empty and self._arrivals.is_empty
 
     def next_frame(self, now: float) -> Outgoing | None:
         """What may leave now, and counts as sent. Asked whenever the link has room."""
         if now < self._free_at:
             return None
         self._put_receipts(now)
+        self._put_answers(now)
         if not self._outbox:
             self._put_bodies(now)
         if not self._outbox:
@@ -274,8 +298,11 @@ class Station:
 
     # hearing
 
-    def hear(self, frame: bytes, now: float) -> list[StationEvent]:
-        """Take a frame from the air. What is not for us, or cannot be taken, changes nothing."""
+    def hear(self, frame: bytes, now: float, *, snr_quarter_db: int | None = None) -> list[StationEvent]:
+        """Take a frame from the air. What is not for us, or cannot be taken, changes nothing.
+
+        A flood that was hard to understand waits for a copy over a better link: ``tick`` tells of it where none came.
+        """
         self.counts.heard += 1
         if check(frame):
             self.counts.refused += 1
@@ -283,11 +310,19 @@ class Station:
         packet = Packet.decode(frame)
         if packet.origin == self.id or packet.destination not in (self.id, EVERYONE):
             return []
+        faint = not packet.direct and is_faint(snr_quarter_db, self.settings.modulation)
         if (price := self._seen.get(packet.hash)) is not None:
-            if packet.price < price and packet.origin in self.nodes:  # heard before, and came by a cheaper way now: there we answer
+            if not faint and packet.origin in self.nodes and (packet.price < price or self._is_stalled(packet.origin, now)):
                 self._know(packet, self.nodes[packet.origin].peer, now)
                 self._remember(packet)
             return []
+        if faint:
+            self._held.add(packet, now)
+            return []
+        self._held.drop(packet.hash)
+        return self._heard(packet, now)
+
+    def _heard(self, packet: Packet, now: float) -> list[StationEvent]:
         try:
             events = self._take(packet, now)
         except RetrievalError:  # theirs, or ours when there is no room for one more session
@@ -310,7 +345,7 @@ class Station:
             case PacketType.QUOTE:
                 return self._take_quote(packet, now)
             case PacketType.RECEIPT:
-                return self._take_receipt(packet)
+                return self._take_receipt(packet, now)
             case PacketType.ACK | PacketType.VOUCHER | PacketType.FRAGMENT | PacketType.RECORD:
                 return self._take_session(packet, now)
 
@@ -341,16 +376,16 @@ class Station:
         if quote.wanted not in self._asked:
             raise RemoteProtocolError(ErrorCode.QUOTE_MISMATCH, "nothing like it was asked for")
         check_seal(packet, self._seal_key(packet.origin, quote.provider))
-        self._know(packet, quote.provider, now)
+        self._know(packet, quote.provider, now).quoted = self._asked[quote.wanted]
         self._arrivals.add(packet, now)
         return [QuoteHeard(quote=quote, way=cost_of(packet))]
 
-    def _take_receipt(self, packet: Packet) -> list[StationEvent]:
+    def _take_receipt(self, packet: Packet, now: float) -> list[StationEvent]:
         if packet.payload[:1] == b"\x12":
             return [RelayReceiptHeard(signed=packet.payload)]
         node = self._node(packet.origin)
         self._records += self.account.deliver(packet.payload, node.peer).records
-        self._arrivals.hurry(packet.origin)  # it pauses, or leaves: what we owe it a receipt for is better signed now
+        self._arrivals.hurry(packet.origin, now)  # it pauses, or leaves: what we owe it a receipt for is better signed soon
         return []
 
     def _take_session(self, packet: Packet, now: float) -> list[StationEvent]:
@@ -396,13 +431,14 @@ class Station:
         dues += [bearer.last_news + SESSION_IDLE_S for bearer in bearers]
         if self._outbox or any(bearer.has_body for bearer in bearers):
             dues.append(self._free_at)
-        if (due := self._arrivals.next_deadline()) is not None:
-            dues.append(due)
+        dues += [due for waits in (self._arrivals, self._held, self._answers) if (due := waits.next_deadline()) is not None]
         return max(min(dues), self._free_at) if dues else None
 
     def tick(self, now: float) -> list[StationEvent]:
         """Act on deadlines that have passed."""
         moved: list[StationEvent] = []
+        for packet in self._held.due(now):
+            moved += self._heard(packet, now)
         for session, bearer in tuple(self.sessions.items()):
             if bearer.error is not None:
                 continue
@@ -411,12 +447,29 @@ class Station:
                 bearer.error = RemoteProtocolError(ErrorCode.TRANSFER_STALLED, "the other side has fallen silent")
             if bearer.error is not None:
                 moved.append(SessionMoved(session=session))
+            elif bearer.is_stalled(now):
+                self._search(session, now)
         return moved
+
+    def _search(self, session: SessionId, now: float) -> None:
+        """Have the provider of a session that we began, and which its way has failed, say again how it is reached."""
+        search, node = self._searches.get(session), self.nodes.get(session[0])
+        if search is None or node is None or now < search.due or search.n_left == 0:
+            return
+        search.due = now + SEARCH_EVERY_S * (1 << (SEARCHES_MAX - search.n_left))
+        search.n_left -= 1
+        reach = min(len(node.route) + DETOUR_HOPS, self.settings.hop_limit)
+        self.want(search.cid, price_max=search.price_max, now=now, hop_limit=reach)
+
+    def _is_stalled(self, other: RadioId, now: float) -> bool:
+        """Whether a session with that node had better go another way."""
+        return any(bearer.is_stalled(now) for (end, _), bearer in self.sessions.items() if end == other)
 
     # inside
 
     def _know(self, packet: Packet, peer: PeerId, now: float) -> Node:
-        """Remember a node and the way to it: a shorter or cheaper one, or a fresh one in place of one that is old."""
+        """Remember a node and the way to it: a shorter or cheaper one, a fresh one in place of one that is old, or any other in place of
+        one on which a session has stalled."""
         origin = packet.origin
         node = self.nodes.pop(origin, None)
         route = tuple(reversed(packet.trail[: packet.hops]))
@@ -425,10 +478,19 @@ class Station:
             node = Node(peer=peer, route=route, way=cost_of(packet), heard_at=now, seal_key=seal_key)
             if len(self.nodes) >= NODES_MAX:
                 self.nodes.popitem(last=False)
-        elif len(route) <= node.hops_max and (_rank(route) <= _rank(node.route) or now - node.heard_at > ROUTE_FRESH_S):
+        elif len(route) <= node.hops_max and (
+            _rank(route) <= _rank(node.route) or now - node.heard_at > ROUTE_FRESH_S or self._is_stalled(origin, now)
+        ):
+            if route != node.route:
+                self._change_way(origin, now)
             node.route, node.way, node.heard_at = route, cost_of(packet), now
         self.nodes[origin] = node
         return node
+
+    def _change_way(self, other: RadioId, now: float) -> None:
+        for (end, _), bearer in self.sessions.items():
+            if end == other and bearer.is_stalled(now):
+                bearer.change_way(now)
 
     def _node(self, id_: RadioId) -> Node:
         node = self.nodes.get(id_)
@@ -450,16 +512,17 @@ class Station:
             raise LocalProtocolError(ErrorCode.TOO_MANY_SESSIONS, f"{SESSIONS_MAX} are open over the radio", retry_after_s=60)
         node = self.nodes[session[0]]
         if not any(other == session[0] for other, _ in self.sessions):
-            node.hops_max = min(HOPS_MAX, len(node.route) + 1)
+            node.hops_max = min(HOPS_MAX, len(node.route) + DETOUR_HOPS)
         piece_size = piece_size_of(payload_size_max(node.hops_max) - SEAL_SIZE)
         bearer = Bearer(session[1], piece_size=piece_size, round_trip_s=self._round_trip_s(node), words=words, now=now)
         self.sessions[session] = bearer
         return bearer
 
     def _round_trip_s(self, node: Node) -> float:
-        """What a frame there and an answer take, as far as the way is known."""
+        """What a frame there and an answer take where each relay senses, and now and then repeats. What floods took says little of it: they
+        wait at every relay."""
         frame_s = airtime_us(FRAME_SIZE_MAX, self.settings.modulation) / 1e6
-        return 2 * (frame_s * (1 + len(node.route)) + node.way.latency_ms / 1000)
+        return 2 * frame_s * FRAMES_PER_HOP * (1 + len(node.route))
 
     # packets
 
@@ -510,6 +573,19 @@ class Station:
             if (node := self.nodes.get(origin)) is not None:
                 destination = radio_id(public_key_of(node.peer))
                 self._put(self._packet(PacketType.RECEIPT, signed, destination, hop_limit=len(node.route), route=node.route), now)
+
+    def _put_answers(self, now: float) -> None:
+        for answer in self._answers.due(now):
+            if (node := self.nodes.get(answer.want.origin)) is not None:
+                quote = Quote(
+                    provider=self.key.peer_id,
+                    wanted=answer.want.hash[:WANTED_SIZE],
+                    n_bytes=answer.n_bytes,
+                    n_blocks=answer.n_blocks,
+                    price_code=code16_up(answer.price),
+                    way=node.way,
+                )
+                self._put(self._sealed(PacketType.QUOTE, quote.encode(), node), now)
 
     def _receipt_room(self, origin: RadioId) -> int:
         node = self.nodes.get(origin)

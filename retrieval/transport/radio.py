@@ -191,7 +191,7 @@ class RadioNetwork:
         async for event in self._link.events:
             match event:
                 case FrameHeard():
-                    self._told(self.station.hear(event.frame, self._clock()))
+                    self._told(self.station.hear(event.frame, self._clock(), snr_quarter_db=event.snr_quarter_db))
                     self._writer.submit(self.station.take_records())
                 case FrameRefused():
                     log.warning("the board refused a frame: %d", event.reason)

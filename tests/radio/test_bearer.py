@@ -93,6 +93,44 @@ def test_only_what_is_missing_is_repeated():
     assert way.read[1] == data
 
 
+def test_what_is_known_to_be_missing_is_what_is_repeated_when_nothing_is_heard():
+    way, data = Way(), random.Random(1).randbytes(PIECE_SIZE_MIN * 5)
+    way.ends[0].write(data, PacketType.FRAGMENT)
+    way._leave()
+    del way.air[2]
+    way.now = HOP_S
+    way._arrive()
+    way._leave()
+    way.now = 2 * HOP_S
+    way._arrive()
+    way._leave()
+    way.air.clear()  # the repetition, too, is lost
+    way.run()
+    repeated = [Segment.decode(body + SEAL).index for _, type_, body in way.sent if type_ is PacketType.FRAGMENT][6:]
+    assert repeated == [2, 2]
+    assert way.read[1] == data
+
+
+def test_a_session_goes_on_when_another_way_is_found():
+    end = Bearer(7, piece_size=PIECE_SIZE_MIN, round_trip_s=2 * HOP_S, words=b"", now=0.0)
+    end.write(b"query", PacketType.RECORD)
+    assert end.next_body(0.0) is not None
+    assert not end.is_stalled(HOP_S)
+    now = 0.0
+    while not end.is_stalled(now):
+        now += HOP_S
+        end.tick(now)
+        end.next_body(now)
+    end.change_way(now)
+    assert not end.is_stalled(now)
+    assert end.next_body(now) is not None
+
+
+def test_a_session_with_nothing_to_finish_never_stalls():
+    end = Bearer(7, piece_size=PIECE_SIZE_MIN, round_trip_s=2 * HOP_S, words=b"", now=0.0)
+    assert not end.is_stalled(10_000.0)
+
+
 def test_a_way_that_is_broken_ends_the_session():
     way = Way(loss=1.0)
     way.ends[0].write(b"query", PacketType.RECORD)

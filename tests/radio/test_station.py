@@ -19,6 +19,7 @@ from retrieval.radio.payload import sealed
 from retrieval.radio.station import (
     NODES_MAX,
     OUTBOX_MAX,
+    SEARCHES_MAX,
     SESSION_IDLE_S,
     SESSIONS_MAX,
     WANTS_PER_NODE,
@@ -124,6 +125,50 @@ def test_a_session_that_falls_silent_is_over(met: tuple[Station, Station]) -> No
     error = client.sessions[session].error
     assert error is not None
     assert error.code is ErrorCode.TRANSFER_STALLED
+
+
+def searching(client: Station, provider: Station) -> tuple[float, list[bytes]]:
+    """A session whose way fails: when that is noticed, and all that the client floods until it gives the way up."""
+    session = client.open(provider.id, 7, NOW)
+    client.sessions[session].write(b"hello", PacketType.RECORD)
+    floods, noticed, now = [], 0.0, NOW
+    while client.sessions[session].error is None:
+        client.tick(now)
+        while (out := client.next_frame(now)) is not None:
+            if out.type is PacketType.WANT:
+                noticed = noticed or now
+                floods.append(out.frame)
+        now += 1.0
+    return noticed, floods
+
+
+def test_a_session_whose_way_fails_looks_for_another_and_not_for_ever(met: tuple[Station, Station]) -> None:
+    noticed, floods = searching(*met)
+    assert noticed > NOW
+    assert len(floods) == SEARCHES_MAX
+
+
+def test_a_session_goes_on_over_another_way_though_it_is_dearer(met: tuple[Station, Station]) -> None:
+    client, provider = met
+    relay = Relay(PeerKey.from_seed(bytes([8]) * 32), 5)
+    session = client.open(provider.id, 7, NOW)
+    client.sessions[session].write(b"hello", PacketType.RECORD)
+    now = NOW
+    want = None
+    while want is None:
+        now += 1.0
+        client.tick(now)
+        if (out := client.next_frame(now)) is not None and out.type is PacketType.WANT:
+            want = Packet.decode(out.frame)
+    (heard,) = provider.hear(relay.carry(want).encode(), now)
+    assert isinstance(heard, WantHeard)
+    provider.nodes[client.id].route = (Entry(tag=relay.id[:4], fee_code=5),)
+    provider.quote(heard, n_bytes=7, n_blocks=1, price=5, now=now)
+    quote, _receipt = frames(provider, now)
+    client.hear(relay.carry(Packet.decode(quote)).encode(), now + 10.0)
+    assert [entry.tag for entry in client.nodes[provider.id].route] == [relay.id[:4]]
+    said = [Packet.decode(frame) for frame in frames(client, now + 10.0)]
+    assert [packet.hop_limit for packet in said if packet.type is PacketType.RECORD] == [1]
 
 
 def test_there_are_so_many_sessions_and_no_more(met: tuple[Station, Station]) -> None:
