@@ -111,6 +111,9 @@ class Radio:
     relay_budget: Amount = amount_of(
         "0 USD", "The most that relays may be promised within a day, over all packets; with 0 only relays that are free carry ours."
     )
+    charge_relays: bool = switch(
+        True, "Whether what relays ask for the way back is added to the price; if not, it is ours to bear, within relay_budget."
+    )
     relay: bool = switch(True, "Whether the board also carries packets of others, where it runs our firmware.")
     relay_fee: Amount = amount_of("0 USD", "What it asks for each packet it carries.")
 

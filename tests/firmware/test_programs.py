@@ -89,7 +89,13 @@ def test_a_file_crosses_a_relay_that_proves_what_it_carried(tmp_path: Path, rela
     root, home = shop.add(tmp_path / "file"), shop.client()
 
     async def main() -> None:
-        settings, _ = load(ProviderSettings, shop.home.config_path, {}, {"radio.port": bench.port("provider"), "radio.relay": "false"})
+        over_radio = {
+            "radio.port": bench.port("provider"),
+            "radio.relay": "false",
+            "radio.relay_budget": "0.01 USD",
+            "radio.charge_relays": "false",  # nobody has a channel here
+        }
+        settings, _ = load(ProviderSettings, shop.home.config_path, {}, over_radio)
         with trio.fail_after(DUE_S):
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(bench.run)

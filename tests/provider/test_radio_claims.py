@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import time
 from contextlib import closing
 from pathlib import Path
 
@@ -35,7 +36,7 @@ from retrieval.radio.station import trail_key_of
 from retrieval.settings import load
 from retrieval.store.lmdb import LmdbStateStorage
 
-NOW = 1_800_000_000.0
+NOW = time.time()  # the commands look at the clock, and forget packets that are older than a month
 FEE = 11
 DESTINATION = PeerKey.from_seed(b"\x55" * 32)
 
@@ -108,7 +109,7 @@ def test_what_a_relay_carried_is_claimed_paid_and_booked(shop: Shop, client: Hom
 def test_status_says_what_the_journal_knows_while_nobody_serves(shop: Shop, client: Home) -> None:
     carried(shop, client, n_packets=2)
     status = invoke(provider_cli, shop.home, "radio", "status")
-    assert (status["serving"], status["receipts_held"], status["carriages_paid"]) == (False, 2, 0)
+    assert (status["serving"], status["receipts_held"], status["carriages_earned"]) == (False, 2, 0)
 
 
 def test_status_reads_well_to_a_person() -> None:
@@ -130,8 +131,12 @@ def test_status_reads_well_to_a_person() -> None:
         "receipts_held": 0,
         "packets_promised": 5,
         "packets_delivered": 4,
+        "carriages_earned": 1,
+        "amount_earned": "7",
+        "amount_owed": "11",
         "carriages_paid": 2,
         "amount_paid": "46",
+        "amount_set_aside": "1000000",
     }
     shown = io.StringIO()
     rich.console.Console(file=shown, width=200).print(screens.status(row))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
@@ -26,7 +27,7 @@ from retrieval.radio.account import RelayAccount, tables_of
 from retrieval.radio.station import trail_key_of
 from retrieval.store.lmdb import LmdbStateStorage
 
-NOW = 1_800_000_000.0
+NOW = time.time()  # the commands look at the clock, and forget packets that are older than a month
 FEE = 11
 DESTINATION = PeerKey.from_seed(b"\x55" * 32)
 
@@ -132,6 +133,9 @@ def test_a_relay_is_paid_for_carrying_answers_and_its_operator_claims_it_on_chai
     assert EvmChain(field.origin.rpc).token_balance(address_of(field.operator.home)) == 3 * FEE
     assert told(field.origin.home, "journal", "check")["earned"] == "0"
     assert told(field.origin.home, "journal", "check")["paid"] == str(3 * FEE)
+    status = told(field.origin.home, "radio", "status")
+    assert (status["amount_owed"], status["carriages_paid"], status["amount_paid"]) == ("0", 3, str(3 * FEE))
+    assert told(field.operator.home, "radio", "status")["amount_earned"] == str(3 * FEE)
     assert told(field.origin.home, "claim")["channels"] == []  # its own channel is not one to be claimed from
 
 
@@ -147,6 +151,7 @@ def test_a_second_claim_is_paid_on_the_channel_that_the_first_one_brought(field:
 def test_a_claim_is_paid_as_far_as_the_channel_goes_and_the_rest_once_it_was_topped_up(field: Field) -> None:
     field.carry(3)
     field.fund("0.00003 USD")  # of 33
+    assert told(field.origin.home, "radio", "status")["amount_owed"] == str(3 * FEE)
     assert field.settle() | {"path": ""} == {"path": "", "packets": 2, "promised": str(2 * FEE)}
     assert field.fund("0.00003 USD")["balance"] == "60"
     assert field.settle()["promised"] == str(3 * FEE)

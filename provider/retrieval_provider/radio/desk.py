@@ -56,6 +56,8 @@ class Desk:
     station: Station
     board: SerialRadio
     operator: EvmAddress
+    charges_relays: bool
+    """Whether a client pays for what relays ask for the way back to it."""
     duty: tuple[tuple[int, int], ...] = ()
     """Spent in the last hour, and the budget, by sub-band in microseconds, as the board told it last."""
     heard: dict[RadioId, Advert] = field(default_factory=dict)
@@ -69,9 +71,9 @@ class Desk:
 class RadioSessionServer(SessionServer):
     """One client on the air."""
 
-    def __init__(self, service: Service, stream: RadioStream, station: Station) -> None:
+    def __init__(self, service: Service, stream: RadioStream, desk: Desk) -> None:
         super().__init__(service, stream, stream.peer_id, prefix=None)
-        self._station: Final = station
+        self._desk: Final = desk
 
     def _offer(self, query: Query) -> Offer:
         offer = super()._offer(query)
@@ -82,16 +84,17 @@ class RadioSessionServer(SessionServer):
             )
         # Content is weighed in a worker thread, and the station belongs to Trio's.
         carriage = trio.from_thread.run_sync(
-            lambda: carriage_to(self._station, self._peer, offer.n_bytes, offer.n_blocks, now=self._service.clock())
+            lambda: carriage_to(self._desk, self._peer, offer.n_bytes, offer.n_blocks, now=self._service.clock())
         )
         return replace(offer, price_per_gib=offer.price_per_gib + per_gib(carriage, offer.n_bytes))
 
 
-def carriage_to(station: Station, peer: PeerId, n_bytes: int, n_blocks: int, *, now: float) -> int:
-    """What relays will be owed for a sale of this size, over the way to a client as it is now.
+def carriage_to(desk: Desk, peer: PeerId, n_bytes: int, n_blocks: int, *, now: float) -> int:
+    """What a client pays for the relays of a sale of this size, over the way to it as it is now.
 
     Raises ``RemoteProtocolError(rate_limited)`` when relays may not be promised so much: then nothing is begun that could not be ended.
     """
+    station = desk.station
     node = station.nodes[radio_id(public_key_of(peer))]
     carriage = node.fee * packets_of(n_bytes, n_blocks, hops=len(node.route))
     budget = station.account.budget
@@ -102,7 +105,7 @@ def carriage_to(station: Station, peer: PeerId, n_bytes: int, n_blocks: int, *, 
             f"relays ask {node.fee} a packet, which is more than may be promised them now",
             retry_after_s=BUDGET_RETRY_S,
         )
-    return carriage
+    return carriage if desk.charges_relays else 0
 
 
 def per_gib(carriage: int, n_bytes: int) -> int:
@@ -138,7 +141,7 @@ async def open_desk(service: Service, key: PeerKey, radio: Radio, receiver: EvmK
     )
     async with AsyncExitStack() as opened:
         board = await opened.enter_async_context(open_serial(radio.port, modem, service.clock))
-        desk = Desk(station=station, board=board, operator=paid)
+        desk = Desk(station=station, board=board, operator=paid, charges_relays=radio.charge_relays)
         running = await opened.enter_async_context(trio.open_nursery())
         serving = _Serving(service, desk, running)
         network = await opened.enter_async_context(
@@ -187,7 +190,7 @@ class _Serving:
     async def _serve(self, stream: RadioStream) -> None:
         service = replace(self._service, clock=patient(self._service.clock))
         log.info("%s came over the radio", format_peer_id(stream.peer_id))
-        await RadioSessionServer(service, stream, self._desk.station).run()
+        await RadioSessionServer(service, stream, self._desk).run()
 
     async def _answer(self, heard: WantHeard) -> None:
         """Quote what is here; say nothing of what is not, since many may have heard."""
@@ -198,7 +201,7 @@ class _Serving:
                 lambda: totals_of(service.store, Selection(root=cid, path=(), scope=Scope.ALL)), limiter=service.lookups
             )
             now = service.clock()
-            carriage = carriage_to(self._desk.station, heard.want.asker, weight.n_bytes, weight.n_blocks, now=now)
+            carriage = carriage_to(self._desk, heard.want.asker, weight.n_bytes, weight.n_blocks, now=now)
         except RetrievalError as error:
             log.debug("no quote over the radio for %s: %s", format_cid(cid), error)
             return

@@ -11,9 +11,10 @@ from retrieval.console import View, facts, show_amount, show_duration
 def status(row: Mapping[str, Any]) -> View:
     """What the radio is doing."""
     money = {
-        "receipts held": str(row["receipts_held"]),
+        "our relay": f"{row['receipts_held']} receipts held; {row['carriages_earned']} carriages earned {_usd(row['amount_earned'])}",
         "packets promised for": f"{row['packets_promised']}, {row['packets_delivered']} of them receipted",
-        "carriages paid": f"{row['carriages_paid']}, {show_amount(int(row['amount_paid']))}",
+        "relays are owed": f"{_usd(row['amount_owed'])}, of {_usd(row['amount_set_aside'])} set aside",
+        "relays were paid": f"{_usd(row['amount_paid'])} for {row['carriages_paid']} carriages",
     }
     if not row["serving"]:
         return facts({"radio": "nobody serves over it now", **money})
@@ -31,6 +32,10 @@ def status(row: Mapping[str, Any]) -> View:
             **money,
         }
     )
+
+
+def _usd(amount: str) -> str:
+    return show_amount(int(amount))
 
 
 def _node(node: Mapping[str, Any]) -> str:

@@ -5,15 +5,27 @@ One rule: a running `serve` says what it does now; without one, the journal says
 
 from __future__ import annotations
 
+import time
+from collections import Counter
 from contextlib import closing
 from typing import Final
 
 from retrieval.deal import fold
-from retrieval.deal.records import CarriageRecord, PacketRecord, RelayReceiptRecord
+from retrieval.deal.records import (
+    RADIO_ID_SIZE,
+    CarriageRecord,
+    ChannelRecord,
+    DeliveryRecord,
+    LineRecord,
+    PacketRecord,
+    RelayReceiptRecord,
+)
 from retrieval.errors import ErrorCode, LocalProtocolError
 from retrieval.home import Home
 from retrieval.identity import format_peer_id
 from retrieval.ledger.state import StateView
+from retrieval.radio.account import CLAIM_WITHIN_S
+from retrieval.radio.proof import DeliveryReceipt
 from retrieval.store.lmdb import LmdbStateStorage
 from retrieval.transport.control import Json, call_control
 
@@ -34,7 +46,7 @@ def radio_status(home: Home) -> Json:
     if live is not None:
         return {"serving": True, **live}
     with closing(LmdbStateStorage.open_readonly(home.state_path)) as state:
-        return {"serving": False, **_money(state)}
+        return {"serving": False, **_money(state, time.time())}
 
 
 def status_of(desk: Desk, service: Service) -> Json:
@@ -69,18 +81,36 @@ def status_of(desk: Desk, service: Service) -> Json:
             }
             for id_, node in reversed(station.nodes.items())
         ],
-        **_money(service.state),
+        **_money(service.state, now),
     }
 
 
-def _money(state: StateView) -> Json:
-    """What the journal knows: our relay's receipts, our packets, and what was paid for carrying."""
-    packets = [row for _, row in fold.scan(state, PacketRecord)]
-    carriages = [row for _, row in fold.scan(state, CarriageRecord)]
+def _money(state: StateView, now: float) -> Json:
+    """What the journal knows: what our relay carried and earned, our own packets, and what relays of others are owed and were paid."""
+    packets = dict(fold.scan(state, PacketRecord))
+    spending = {key: row for key, row in fold.scan(state, ChannelRecord) if row.is_paid_by_us}
+    earned, paid = list[int](), list[int]()
+    by_packet = Counter[bytes]()
+    for subject, row in fold.scan(state, CarriageRecord):
+        if row.channel in spending:
+            paid.append(row.amount)
+            by_packet[subject[:-RADIO_ID_SIZE]] += row.amount
+        else:
+            earned.append(row.amount)
+    asked = {key: sum(entry.fee for entry in DeliveryReceipt.decode(row.signed).trail) for key, row in fold.scan(state, DeliveryRecord)}
+    lines = ((row, fold.get(state, LineRecord, key)) for key, row in spending.items())
     return {
         "receipts_held": sum(1 for _ in fold.scan(state, RelayReceiptRecord)),
+        "carriages_earned": len(earned),
+        "amount_earned": str(sum(earned)),
         "packets_promised": len(packets),
-        "packets_delivered": sum(1 for row in packets if row.delivery),
-        "carriages_paid": len(carriages),
-        "amount_paid": str(sum(row.amount for row in carriages)),
+        "packets_delivered": sum(1 for row in packets.values() if row.delivery),
+        "amount_owed": str(sum(max(0, asked[row.delivery] - by_packet[key]) for key, row in packets.items() if _may_be_claimed(row, now))),
+        "carriages_paid": len(paid),
+        "amount_paid": str(sum(paid)),
+        "amount_set_aside": str(sum(row.balance - (line.best.amount if line and line.best else 0) for row, line in lines)),
     }
+
+
+def _may_be_claimed(packet: PacketRecord, now: float) -> bool:
+    return bool(packet.delivery) and packet.sent_ms > int((now - CLAIM_WITHIN_S) * 1000)
