@@ -74,6 +74,10 @@ def price(row: Row) -> View:
         "total": "free" if is_free else f"at most {_usd(row['total'])}",
     }
     if not is_free:
+        if row["free_bytes_per_day"]:
+            lines["or less"] = (
+                f"each address has {show_size(row['free_bytes_per_day'])} a day for nothing; what you have left of it is not in this"
+            )
         lines["paid by"] = ", ".join(row["pays_by"])
     if not row["within_per_fetch"]:
         lines["limit"] = "above wallet.per_fetch: a get would refuse it"

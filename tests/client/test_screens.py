@@ -33,3 +33,11 @@ def test_a_quote_of_free_content_speaks_of_no_channel() -> None:
 @pytest.mark.parametrize(("left", "after"), [("1000000", "999990"), ("5", "-5")])
 def test_a_quote_on_a_known_channel_says_what_it_leaves(left: str, after: str) -> None:
     assert "free now" in shown(OFFER | {"channel_id": "00" * 32, "channel_left": left, "left_after": after})
+
+
+def test_a_gateways_price_is_said_to_be_less_where_it_gives_something_for_nothing() -> None:
+    row = OFFER | {"pays_by": ["batch-settlement"], "free_bytes_per_day": 64 << 20}
+    terminal = Terminal(width=200, file=io.StringIO(), record=True)
+    terminal.print(screens.price(row))
+    terminal.print(screens.price(row | {"free_bytes_per_day": 0}))
+    assert terminal.export_text().count("a day for nothing") == 1

@@ -55,6 +55,10 @@ _PRICE: Final = json_object(
         "bytes": {**_COUNT, "description": "Of all blocks that are not here."},
         "price_per_gib": _AMOUNT,
         "decimals": _COUNT,
+        "free_bytes_per_day": {
+            **_COUNT,
+            "description": "What a gateway gives each address for nothing: as far as that is not used up today, it asks less.",
+        },
     },
     description="What a provider asks.",
 )
@@ -143,7 +147,10 @@ _MAX_SPEND: Final = Parameter(
     about="The most that this request may cost, in the token's smallest unit. It lowers the limit and never raises it.",
     schema=_AMOUNT,
 )
-_PAID: Final = {PAID: "What it cost, where that is known before: `0` from the cache.", DEAL: "The deal by which it is bought."}
+_PAID: Final = {
+    PAID: "`0` from the cache. What is bought while it is sent has no figure yet: `progress` and `ended` of `/v1/events` tell it.",
+    DEAL: "The deal by which it is bought; `/v1/deals/{deal_id}` says what it has cost.",
+}
 _FETCHING: Final = (
     ErrorCode.SPENDING_NOT_ALLOWED,
     ErrorCode.OVER_BUDGET,

@@ -40,6 +40,8 @@ class Price:
     n_bytes: int
     price_per_gib: int
     decimals: int
+    free_bytes_per_day: int = 0
+    """What a gateway gives each address for nothing: as far as that is not used up, it asks less."""
 
     def to_json(self) -> dict[str, object]:
         return {
@@ -47,6 +49,7 @@ class Price:
             "bytes": self.n_bytes,
             "price_per_gib": str(self.price_per_gib),
             "decimals": self.decimals,
+            "free_bytes_per_day": self.free_bytes_per_day,
         }
 
 

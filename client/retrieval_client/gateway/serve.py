@@ -21,7 +21,7 @@ import trio
 
 from retrieval.dag.walk import fast_forward
 from retrieval.errors import ErrorCode, LocalProtocolError
-from retrieval.gateway import guests
+from retrieval.gateway.guests import ONE_MACHINE, Guests
 from retrieval.gateway.listening import serving
 from retrieval.home import Home
 from retrieval.payment.evm import EvmChain
@@ -53,8 +53,6 @@ from .keys import Keys
 from .market import Market, Price, Provider
 from .sessions import Sessions, open_sessions
 
-VISITORS: Final = guests.Limits(connections_max=256, connections_per_prefix_max=256, requests_per_minute=1_000_000, proxies=())
-"""Who has been idle for longest makes room. How fast they ask does not matter: nearly all of them are this machine."""
 BACKLOG: Final = 128
 DRAIN_S: Final = 0.5
 """How long answers may take to end once the gateway is to stop; then they are cut."""
@@ -172,7 +170,7 @@ async def _served(bridge: Bridge, routes: Routes, listening: socket.socket) -> A
     opened, token = trio.Event(), trio.lowlevel.current_trio_token()
 
     async def serve() -> None:
-        visitors = guests.Guests(VISITORS, time.monotonic)
+        visitors = Guests(ONE_MACHINE, time.monotonic)
         async with serving(routes.app(), [listening], shutdown_s=DRAIN_S, guests=visitors, common=HEADERS):
             token.run_sync_soon(opened.set)
             await asyncio.Event().wait()
@@ -194,7 +192,13 @@ async def _ask(
         from ..web.funding import quote as ask_gateway  # with all of HTTP behind it, where nobody may ever need it
 
         offer = await ask_gateway(provider, source)
-        price = Price(amount_max=offer.amount_max, n_bytes=offer.bytes_max, price_per_gib=offer.rate.price_per_gib, decimals=offer.decimals)
+        price = Price(
+            amount_max=offer.amount_max,
+            n_bytes=offer.bytes_max,
+            price_per_gib=offer.rate.price_per_gib,
+            decimals=offer.decimals,
+            free_bytes_per_day=offer.free_bytes_per_day,
+        )
     else:
         async with sessions.meet(provider, DIAL_TIMEOUT_S) as conversation:
             price_max = settings.wallet.price_max or None

@@ -105,6 +105,7 @@ def quote_row(source: Source, provider: GatewayAddress, quoted: WebQuote, *, per
         "price_per_gib": str(quoted.rate.price_per_gib),
         "flat_fee": str(quoted.rate.flat_fee),
         "total": str(quoted.amount_max),
+        "free_bytes_per_day": quoted.free_bytes_per_day,
         "pays_by": [offer.scheme.value for offer in quoted.accepts],
         "within_per_fetch": quoted.amount_max <= per_fetch,
     }

@@ -54,6 +54,8 @@ class WebQuote:
     rate: Rate
     decimals: int
     symbol: str
+    free_bytes_per_day: int
+    """What each address may have for nothing; the amount is what it comes to once that is used up."""
     accepts: tuple[Requirements, ...]
 
     @property
@@ -113,6 +115,7 @@ async def quote(connection: Connection, address: str) -> WebQuote | None:
         rate=Rate(price_per_gib=quoted.amount("price_per_gib"), flat_fee=quoted.amount("flat_fee")) if is_priced else Rate(price_per_gib=0),
         decimals=quoted.integer("decimals", _DECIMALS_MAX) if is_priced else 0,
         symbol=quoted.text("symbol") if is_priced else "",
+        free_bytes_per_day=quoted.integer("free_bytes_per_day", SIZE_BYTES_MAX) if quoted.has("free_bytes_per_day") else 0,
         accepts=tuple(map(Requirements.read, accepts)),
     )
 

@@ -131,3 +131,19 @@ def test_what_came_for_nothing_makes_room_for_what_is_bought(tmp_path: Path, dev
             assert (reply.status, reply.body) == (200, bought.read_bytes())
             counter.until_idle()
             assert counter.get(f"/ipfs/{format_cid(free[0][1])}", Cache_Control="only-if-cached").status == 412
+
+
+def test_a_quote_says_what_a_gateway_gives_for_nothing_first(film: Path, tmp_path: Path, devchain: str) -> None:  # noqa: F811
+    selling = {"price.default": "1 USD/GiB", "http.listen": (DOOR,), "x402.free_per_day": 64 * MIB}
+    shop = Shop(folder=tmp_path, rpc=devchain, prices=selling)
+    root = shop.add(film)
+    with shop.serving() as node:
+        home = shop.client(gateway__providers=list(node.urls))
+        with open_counter(home) as counter:
+            token = counter.new_token()
+            (offer,) = counter.json(f"/v1/quote/{format_cid(root.cid)}", token=token)["offers"]
+            assert int(offer["amount_max"]) >= PRICE.owed(root.n_bytes)
+            assert offer["free_bytes_per_day"] == 64 * MIB
+            assert counter.get(f"/ipfs/{format_cid(root.cid)}", token=token).body == film.read_bytes()
+            counter.until_idle()
+            assert counter.json("/v1/budget", token=token)["spent_today"] == "0"
