@@ -53,6 +53,11 @@ class Limits:
     proxies: tuple[Network, ...]
 
 
+ONE_MACHINE: Final = Limits(connections_max=256, connections_per_prefix_max=257, requests_per_minute=1_000_000, proxies=())
+"""Where nearly all who come are this machine's, and so have one address. Its own limit is never met: whoever has been idle for longest
+makes room. How fast they ask does not matter."""
+
+
 class Guests:
     """Those who are connected, and those who were."""
 

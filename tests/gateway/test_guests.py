@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from retrieval.errors import ErrorCode, LocalProtocolError, RemoteProtocolError
-from retrieval.gateway.guests import REQUEST_CPU_S, Guests, Limits, networks
+from retrieval.gateway.guests import ONE_MACHINE, REQUEST_CPU_S, Guests, Limits, networks
 
 PROXIES = networks(["/ip4/127.0.0.1", "/ip6/2001:db8::/ipcidr/32"])
 
@@ -165,3 +165,11 @@ def test_what_is_no_range_of_addresses_is_refused(text: str) -> None:
     with pytest.raises(LocalProtocolError) as refused:
         networks([text])
     assert refused.value.code is ErrorCode.USAGE
+
+
+def test_on_one_machine_whoever_has_been_idle_for_longest_makes_room() -> None:
+    guests = Guests(ONE_MACHINE, lambda: 0.0)
+    visitors = [Connected() for _ in range(ONE_MACHINE.connections_max + 1)]
+    for visitor in visitors:
+        guests.arrive(visitor, "127.0.0.1")
+    assert [visitor.is_away for visitor in visitors] == [True] + [False] * ONE_MACHINE.connections_max
