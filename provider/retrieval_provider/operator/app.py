@@ -16,9 +16,9 @@ from urllib.parse import parse_qsl
 
 from aiohttp import web
 
-from retrieval.errors import ErrorCode, LocalProtocolError, RemoteProtocolError, RetrievalError
+from retrieval.errors import ErrorCode, LocalProtocolError, RemoteProtocolError
 from retrieval.gateway.delivery import Threads
-from retrieval.gateway.listening import problem_response
+from retrieval.gateway.listening import guard, problem_response
 from retrieval.gateway.openapi import Handler, Route, add_routes
 from retrieval.gateway.problems import NEVER_KEPT
 from retrieval.home import Home
@@ -89,7 +89,7 @@ class OperatorPage:
 
     def app(self) -> web.Application:
         """The application, for ``listening.serving`` with ``COMMON``."""
-        app = web.Application(middlewares=[self._answer_all], client_max_size=BODY_MAX)
+        app = web.Application(middlewares=[guard, self._admit], client_max_size=BODY_MAX)
         routes: list[Route] = [
             (interface.PAGE, self._page),
             (interface.PART, self._part),
@@ -258,32 +258,17 @@ class OperatorPage:
         return web.Response(headers={"Content-Type": media_type}, body=text)
 
     @web.middleware
-    async def _answer_all(self, request: web.Request, handler: Handler) -> web.StreamResponse:
-        """Host first, then the token, then the answer; what fails is a problem of the registry."""
+    async def _admit(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        """Host first, then the token."""
+        if not _LOOPBACK.fullmatch(request.headers.get("Host", "")):  # another name may have been bent to this machine (DNS rebinding)
+            raise RemoteProtocolError(ErrorCode.MISDIRECTED_REQUEST)
         if self._n_requests == REQUESTS_MAX:
-            return problem_response(RemoteProtocolError(ErrorCode.RATE_LIMITED, "too many requests at once", retry_after_s=RETRY_AFTER_S))
+            raise RemoteProtocolError(ErrorCode.RATE_LIMITED, "too many requests at once", retry_after_s=RETRY_AFTER_S)
         self._n_requests += 1
         try:
-            if not _LOOPBACK.fullmatch(request.headers.get("Host", "")):  # another name may have been bent to this machine (DNS rebinding)
-                raise RemoteProtocolError(ErrorCode.MISDIRECTED_REQUEST)
             if request.path != "/" and request.path not in OPEN and not self._may_see(request):
-                raise RemoteProtocolError(ErrorCode.UNAUTHORIZED)
+                return problem_response(RemoteProtocolError(ErrorCode.UNAUTHORIZED), {"WWW-Authenticate": "Bearer"})
             return await handler(request)
-        except web.HTTPMethodNotAllowed as error:
-            allowed = ", ".join(sorted(error.allowed_methods))
-            return problem_response(RemoteProtocolError(ErrorCode.UNSUPPORTED_METHOD, error.method), {"Allow": allowed})
-        except web.HTTPRequestEntityTooLarge:
-            return problem_response(RemoteProtocolError(ErrorCode.REQUEST_TOO_LARGE))
-        except web.HTTPNotFound:
-            return problem_response(RemoteProtocolError(ErrorCode.UNKNOWN_ROUTE))
-        except RetrievalError as error:
-            further = {"WWW-Authenticate": "Bearer"} if error.code is ErrorCode.UNAUTHORIZED else {}
-            return problem_response(error, further)
-        except ConnectionError:
-            raise
-        except Exception:
-            log.exception("%s could not be shown", request.path)
-            return problem_response(LocalProtocolError(ErrorCode.INTERNAL))
         finally:
             self._n_requests -= 1
 

@@ -11,10 +11,12 @@ import logging
 import signal
 import socket
 import sys
+import time
 from pathlib import Path
 from typing import Final
 
 from retrieval.console import configure_logging
+from retrieval.gateway.guests import ONE_MACHINE, Guests
 from retrieval.gateway.listening import serving
 from retrieval.home import Home
 from retrieval.units import Amount
@@ -45,7 +47,7 @@ async def _serve(assignment: Assignment) -> None:
     with open_reports(home.state_path, home.blocks_path, store_bytes_max=assignment.store_bytes_max, pricing=pricing) as reports:
         shown = OperatorPage(home, assignment.peer_id, reports, Feed(home))
         sockets = [socket.socket(fileno=descriptor) for descriptor in assignment.sockets]
-        async with serving(shown.app(), sockets, shutdown_s=SHUTDOWN_S, common=COMMON):
+        async with serving(shown.app(), sockets, shutdown_s=SHUTDOWN_S, guests=Guests(ONE_MACHINE, time.monotonic), common=COMMON):
             sys.stdout.buffer.write(READY)
             sys.stdout.buffer.flush()
             await _input_ended()
