@@ -97,6 +97,8 @@ class Till:
         self._is_heard = False
         self._hearing: Final = trio.Lock()
         self._unanswered = 0
+        self._signed: Final[dict[WebChannel, int]] = {}
+        """The most that was signed here on each channel, over its life."""
         self._last: tuple[WebChannel, Requirements] | None = None
         """What was last accepted for a whole part of a file: the next one costs as much."""
         self._kept: trio.Event | None = None
@@ -295,6 +297,7 @@ class Till:
         assert self._writer is not None
         payment, records = channel.pay(offer, amount_max=self._spend_max - self._tally.spent_sum - self._unanswered, now=self._clock())
         self._unanswered += offer.amount
+        self._signed[channel] = max(channel.outlay.charged + offer.amount, self._signed.get(channel, 0))
         await self._writer.commit(records)
         return payment
 
@@ -333,9 +336,12 @@ class Till:
         """A payment of ``amount`` was not taken: go on from the server's count, where it shows one."""
         assert self._writer is not None
         rise, records = channel.correct(required, self._clock())
+        charged = channel.outlay.charged
         await self._writer.commit(records)
         if rise > 0:  # it has counted a payment whose answer never came, or says so of this one, which nobody can tell
-            self._tally.spent[DealId(secrets.token_bytes(16))] = min(rise, self._unanswered)
+            # All that was signed here may be in it, also what it had shown as uncounted before.
+            before, after = charged - rise, min(charged, self._signed[channel])
+            self._tally.spent[DealId(secrets.token_bytes(16))] = max(0, after - before)
         elif rise < 0:
             channel.give_back(-rise)
         is_shown = any(each.channel is not None and each.channel.channel_id == channel.outlay.key for each in required.accepts)

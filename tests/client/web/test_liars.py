@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -207,6 +208,27 @@ def test_whatever_it_says_no_more_is_signed_than_the_budgets_allow(
         assert outcome.signed <= before + budget
         assert outcome.spent <= budget
     assert max(gateway.vouchers) <= min(DEPOSIT, signed_before + 2 * budget)
+
+
+def test_a_payment_that_was_shown_as_uncounted_and_is_counted_later_is_spent_all_the_same(buyer: Buyer) -> None:
+    """It takes no payment, asks for a small one after each large one, and then counts the large one."""
+    buyer.fetch(PaidGateway(buyer.store), timeout_s=10)
+    expected = 7 * PRICE
+    prices = itertools.chain([PRICE], itertools.cycle([expected, 1, expected, PRICE]))
+    counts = itertools.cycle([False, True])
+    gateway = PaidGateway(buyer.store, charged=PRICE)
+
+    def miscount(sight: ChannelSight) -> ChannelSight:
+        if next(counts):
+            gateway.charged = gateway.best
+        return replace(sight, charged=gateway.charged)
+
+    gateway.lies = Lies(price=lambda price: next(prices), sight=miscount)
+    budget = PRICE + PRICE // 2
+    outcome = buyer.fetch(gateway, timeout_s=10, budget=budget)
+    assert gateway.vouchers[:2] == [2 * PRICE, PRICE + 1]
+    assert outcome.signed <= PRICE + budget
+    assert outcome.charged - PRICE == outcome.spent <= budget
 
 
 def test_a_fetch_that_is_cancelled_anywhere_leaves_its_channel_to_others(buyer: Buyer) -> None:
