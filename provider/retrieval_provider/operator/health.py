@@ -1,7 +1,8 @@
 """Trio. Whether this provider can serve and be paid: a few checks, each with a state and a sentence for whoever has to mend it.
 
-What they say is for anybody on this machine: no sums of money, and no paths. Looking costs little and ends: a check has two seconds,
-whatever it looks at hangs or not, and what was found is good for a few seconds, whoever asks how often.
+What they say is for anybody on this machine: nothing of what is earned, and no paths; what there is for gas, the chain tells anybody.
+Looking costs little and ends: a check has two seconds, whatever it looks at hangs or not, and what was found is good for a few seconds,
+whoever asks how often.
 """
 
 from __future__ import annotations
