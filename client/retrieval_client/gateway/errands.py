@@ -178,10 +178,9 @@ class Errands:
 
     async def _run(self, key: tuple[bytes, tuple[str, ...]], errand: Errand) -> None:
         failure: RetrievalError | None = LocalProtocolError(ErrorCode.SHUTTING_DOWN, "the gateway is stopping")
-        in_use = self._cache.use(errand.source)
+        in_use = self._cache.use(errand.source)  # who joined uses it too, and has settled: nothing of it is on its way out
         try:
             with errand.scope:
-                await trio.to_thread.run_sync(self._cache.settle)
                 await self._bring(errand)
                 failure = None
             if errand.stopped_for is not None and errand.scope.cancelled_caught:
