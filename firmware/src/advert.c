@@ -1,6 +1,8 @@
 #include "advert.h"
 
+#include "commands.h"
 #include "core/bytes.h"
+#include "link.h"
 #include "relay.h"
 #include "sender.h"
 
@@ -95,5 +97,6 @@ void advert_step(struct node *node, uint64_t now_us)
     if (lasting_take_sequence(&node->lasting, now_us, &sequence)) {
         const size_t size = write_advert(node, sequence, interval_s * LIVES_TIMES / 60, frame);
         relay_send(node, frame, size, now_us);
+        link_put(node->board, COMMAND_DATA, frame, size); /* who claims what we are owed shows it, and cannot hear us */
     }
 }

@@ -108,9 +108,9 @@ def test_a_frame_crosses_a_relay_that_signs_for_it(line: Line) -> None:
     assert line.modems[0].has_room
     line.run(5 * SECOND_US)
     heard = [event for event in line.events[2] if isinstance(event, FrameHeard)]
-    arrived = next(found for event in heard if (found := Packet.decode(event.frame)).origin == bytes(8))
-    assert heard[0].rssi_dbm is not None
-    assert heard[0].snr_quarter_db is not None
+    event, arrived = next((event, found) for event in heard if (found := Packet.decode(event.frame)).origin == bytes(8))
+    assert event.rssi_dbm is not None
+    assert event.snr_quarter_db is not None
     assert (arrived.hops, arrived.price) == (1, 11)
     line.run(120 * SECOND_US)
     signed = next(event.signed for event in line.events[1] if isinstance(event, ReceiptDue))

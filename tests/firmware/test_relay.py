@@ -186,6 +186,7 @@ def test_an_advert_says_who_the_relay_is_and_whom_to_pay(lines: Lines) -> None:
         (line.ids[0], Role.RELAY, bytes(range(20)), 11)
     ]
     assert adverts[0].lifetime_min == 90
+    assert adverts[0] in [read_advert(Packet.decode(frame)) for frame in line.heard[0]]  # its own host has it as well
 
 
 def test_what_waits_is_sent_by_its_priority_and_the_lowest_is_not_starved(lines: Lines) -> None:
