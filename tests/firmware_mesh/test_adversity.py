@@ -57,6 +57,7 @@ def test_garbage_on_the_air_stops_no_relay(board: Board) -> None:
 CHILD = """
 import sys
 from benchmarks.radio.links import Links
+from benchmarks.radio.simulation import Simulation
 with Simulation(Links.line(["a"])) as simulation:
     simulation.add("a", sys.argv[1])
     print(simulation.nodes["a"].machine.pid, flush=True)
