@@ -359,7 +359,14 @@ def check_receipt(encoded: bytes, ask: Ask, payment: Payment, charged: Charged) 
     assert isinstance(paid, BatchPayment)
     wanted = ask.selection
     selected = said.selection
-    is_same_part = (selected.root, selected.range_start, selected.range_end) == (wanted.root, wanted.range_start, wanted.range_end)
+    # A name that is no text stands in a receipt as readers of text see it.
+    path = tuple(name.encode("utf-8", "surrogateescape").decode("utf-8", "replace") for name in wanted.path)
+    is_same_part = (selected.root, selected.path, selected.range_start, selected.range_end) == (
+        wanted.root,
+        path,
+        wanted.range_start,
+        wanted.range_end,
+    )
     facts = (
         (is_same_part and Scope(selected.scope) is ask.scope, "it is for other content than was asked for"),
         (said.amount == charged.charged, f"it says {said.amount}, and {charged.charged} was charged"),

@@ -150,6 +150,7 @@ def test_a_payment_whose_answer_never_came_is_counted_after_a_restart(buyer: Buy
         (Lies(statement=lambda said: replace(said, channel_amount=PRICE - 1, amount=1)), ErrorCode.BAD_RECEIPT),
         (Lies(statement=lambda said: replace(said, n_bytes=1)), ErrorCode.BAD_RECEIPT),
         (Lies(statement=lambda said: replace(said, selection=replace(said.selection, range_end=5))), ErrorCode.BAD_RECEIPT),
+        (Lies(statement=lambda said: replace(said, selection=replace(said.selection, path=("elsewhere",)))), ErrorCode.BAD_RECEIPT),
         (Lies(statement=lambda said: replace(said, channel_id=bytes(32))), ErrorCode.BAD_RECEIPT),
         (Lies(offers=lambda offer: replace(offer, chain_id=1)), ErrorCode.WRONG_CHAIN),
         (Lies(offers=lambda offer: replace(offer, token=EvmAddress(bytes(20)))), ErrorCode.WRONG_CHAIN),
