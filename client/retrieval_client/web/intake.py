@@ -38,7 +38,8 @@ BUFFERS_MAX: Final = 4
 FAST_READ_BYTES: Final = 128 * KIB
 PAUSE_S: Final = 0.002
 """A read of so many bytes that left none behind says that more will be here in a moment. Without a pause each brings what came during the
-one before: a GiB took eight thousand reads, each with a turn of the loop. With one behind every chunk, a MiB, it never passed 330 MiB/s."""
+one before: a GiB took eight thousand reads, each with a turn of the loop. With one behind every chunk, a MiB, it never passed 330 MiB/s;
+before batches are large each read has one, or on a busy machine receiving takes the time in which the first content is verified."""
 GAP_S: Final = 0.005
 """How long nothing may come before what is here is verified: eight blocks side by side cost half of what three do."""
 SECTIONS_PER_CALL: Final = 256
@@ -254,7 +255,7 @@ class Intake:
                     buffer = await self._buffer()
                     self._is_fast = filling.whole_bytes >= FAST_BYTES
                     self._hand_over(filling.cut(arriving, buffer))
-                elif n_read is not None and n_read >= FAST_READ_BYTES and answer.is_drained:
+                elif n_read is not None and n_read >= FAST_READ_BYTES and (answer.is_drained or not self._is_fast):
                     await trio.sleep(PAUSE_S)
                 # Nothing waits that is awaited: only on a fast stream, while blocks are here, and while more come.
                 wait_s = GAP_S if filling.whole_bytes and self._is_idle else math.inf
