@@ -36,10 +36,10 @@ HOP_LIMIT: Final = 5
 NEAR_HOP_LIMIT: Final = 2
 """Of the first want: most content is near, and a flood that ends there takes a third of the air."""
 ASK_FARTHER_US: Final = 25 * SECOND_US
-ASK_AGAIN_US: Final = 45 * SECOND_US
+ASK_AGAIN_US: Final = 60 * SECOND_US
 """Without a quote or news of the session for so long, the client asks anew."""
-ASKS_MAX: Final = 6
-STALLED_S: Final = 120.0
+ASKS_MAX: Final = 4
+STALLED_S: Final = 180.0
 """Without news of the session for so long, the client asks whether another would sell it."""
 SESSION_US: Final = 300 * SECOND_US
 """How long a session is kept after the last news of it: its last acknowledgements may have to be said again."""

@@ -25,7 +25,7 @@ TRIES_MAX: Final = 12
 """Waits in a row without news after which the way counts as broken."""
 DOUBLINGS_MAX: Final = 3
 """Of the wait: beyond that a way is silent because it is gone, and not because it is slow."""
-STALLED_WAITS: Final = 4
+STALLED_WAITS: Final = 6
 """Without news for so long, a session with something to finish had better look for another way."""
 ROUND_TRIP_MIN_S: Final = 0.5
 WAIT_MAX_S: Final = 300.0

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from retrieval.radio.airtime import Modulation, airtime_us
-from retrieval.radio.packet import Packet, PacketHash
+from retrieval.radio.packet import Packet, PacketHash, RadioId
 
 SNR_LIMIT_SF7_QUARTER_DB: Final = -30
 """What can be demodulated; 2.5 dB less for each step of the spreading factor."""
@@ -25,6 +25,8 @@ ANSWER_AIRTIMES: Final = 30
 """An answer that leaves while the flood is still passed on around it is lost to it."""
 SPREAD_AIRTIMES: Final = 20
 """Over which the answers of several spread."""
+SAYS_MAX: Final = 2
+"""Times that an answer leaves while nothing is heard of who asked: less air than another flood."""
 ANSWERS_MAX: Final = 64
 
 
@@ -75,6 +77,7 @@ class Answer:
     n_bytes: int
     n_blocks: int
     price: int
+    n_left: int = SAYS_MAX
 
 
 class Answers:
@@ -85,8 +88,9 @@ class Answers:
         self._waiting: list[tuple[float, Answer]] = []
 
     @property
-    def is_empty(self) -> bool:
-        return not self._waiting
+    def is_said(self) -> bool:
+        """Whether each has left once."""
+        return all(answer.n_left < SAYS_MAX for _, answer in self._waiting)
 
     def add(self, answer: Answer, now: float) -> bool:
         """Have it wait. Whether there was room. How long is drawn from the want itself."""
@@ -97,10 +101,17 @@ class Answers:
         return True
 
     def due(self, now: float) -> list[Answer]:
-        """What may be said now, and counts as said."""
+        """What may be said now, and counts as said; it waits as long again before it is repeated."""
         due = [answer for at, answer in self._waiting if now >= at]
         self._waiting = [(at, answer) for at, answer in self._waiting if now < at]
+        for answer in due:
+            if answer.n_left > 1:
+                self.add(replace(answer, n_left=answer.n_left - 1), now)
         return due
+
+    def drop(self, asker: RadioId) -> None:
+        """It was heard to have an answer."""
+        self._waiting = [(at, answer) for at, answer in self._waiting if answer.want.origin != asker]
 
     def next_deadline(self) -> float | None:
         return min((at for at, _ in self._waiting), default=None)

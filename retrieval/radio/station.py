@@ -41,6 +41,7 @@ from retrieval.radio.packet import (
     radio_id,
 )
 from retrieval.radio.payload import NUMBER_MAX, SEAL_SIZE, WANTED_SIZE, Ack, Quote, Segment, Want, check_seal, sealed
+from retrieval.radio.searches import Searches
 from retrieval.units import KIB
 
 BLOCK_SIZE_MAX: Final = 4 * KIB
@@ -64,10 +65,6 @@ FRAMES_PER_HOP: Final = 2
 """Lengths of a frame that a relay takes to pass one on: sensing, waiting, sending."""
 DETOUR_HOPS: Final = 2
 """By how many relays a session may become longer on its way: its segments leave room for so many."""
-SEARCHES_MAX: Final = 3
-"""Floods of one session for another way: each takes the air of all who are near."""
-SEARCH_EVERY_S: Final = 60.0
-"""Between the first and the second; then twice as long each time."""
 SEAL_PURPOSE: Final = "radio-seal"
 
 SessionId = NewType("SessionId", tuple[RadioId, int])
@@ -167,16 +164,6 @@ class Node:
 
 
 @dataclass(slots=True)
-class Search:
-    """How a client finds another way to the provider of a session: it asks again for what that had quoted."""
-
-    cid: Cid
-    price_max: int
-    n_left: int = SEARCHES_MAX
-    due: float = 0.0
-
-
-@dataclass(slots=True)
 class Counts:
     """For the operator."""
 
@@ -217,7 +204,7 @@ class Station:
         self._wants: dict[RadioId, deque[float]] = {}
         self._asked: OrderedDict[bytes, tuple[Cid, int]] = OrderedDict()
         """Content and highest price, by what quotes name."""
-        self._searches: dict[SessionId, Search] = {}
+        self._searches: Final = Searches()
         self._records: tuple[Record, ...] = ()
         self._free_at = 0.0
         """When the way before us has had time to clear: a relay that still carries our last frame does not hear the next."""
@@ -260,13 +247,13 @@ class Station:
         session = SessionId((provider, number & NUMBER_MAX))
         self._new_bearer(session, dictionary(self.key.peer_id, self.nodes[provider].peer), now)
         if (quoted := self.nodes[provider].quoted) is not None:
-            self._searches[session] = Search(*quoted)
+            self._searches.begin(session, *quoted)
         return session
 
     def close(self, session: SessionId) -> None:
         """Forget a session; what has not left does not leave."""
         self.sessions.pop(session, None)
-        self._searches.pop(session, None)
+        self._searches.end(session)
 
     def farewell(self) -> None:
         """We are going: what relays are owed a receipt for is signed for now."""
@@ -275,7 +262,7 @@ class Station:
     @property
     def is_quiet(self) -> bool:
         """Whether nothing is to be said."""
-        return not self._outbox and self._answers.is_empty and self._arrivals.is_empty
+        return not self._outbox and self._answers.is_said and self._arrivals.is_empty
 
     def next_frame(self, now: float) -> Outgoing | None:
         """What may leave now, and counts as sent. Asked whenever the link has room."""
@@ -392,6 +379,7 @@ class Station:
         node = self._node(packet.origin)
         check_seal(packet, node.seal_key)
         self._know(packet, node.peer, now)
+        self._answers.drop(packet.origin)
         events: list[StationEvent] = []
         if packet.type is PacketType.ACK:
             ack = Ack.decode(packet.payload)
@@ -453,13 +441,10 @@ class Station:
 
     def _search(self, session: SessionId, now: float) -> None:
         """Have the provider of a session that we began, and which its way has failed, say again how it is reached."""
-        search, node = self._searches.get(session), self.nodes.get(session[0])
-        if search is None or node is None or now < search.due or search.n_left == 0:
-            return
-        search.due = now + SEARCH_EVERY_S * (1 << (SEARCHES_MAX - search.n_left))
-        search.n_left -= 1
-        reach = min(len(node.route) + DETOUR_HOPS, self.settings.hop_limit)
-        self.want(search.cid, price_max=search.price_max, now=now, hop_limit=reach)
+        node = self.nodes.get(session[0])
+        if node is not None and (sought := self._searches.due(session, now)) is not None:
+            cid, price_max = sought
+            self.want(cid, price_max=price_max, now=now, hop_limit=min(len(node.route) + DETOUR_HOPS, self.settings.hop_limit))
 
     def _is_stalled(self, other: RadioId, now: float) -> bool:
         """Whether a session with that node had better go another way."""

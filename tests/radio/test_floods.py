@@ -12,7 +12,7 @@ from retrieval.identity import PeerKey
 from retrieval.radio.account import RelayAccount, Tables
 from retrieval.radio.airtime import Modulation
 from retrieval.radio.codes import code16_up
-from retrieval.radio.floods import ANSWERS_MAX, HELD_MAX, Answer, Answers, HeldFloods, is_faint
+from retrieval.radio.floods import ANSWERS_MAX, HELD_MAX, SAYS_MAX, Answer, Answers, HeldFloods, is_faint
 from retrieval.radio.packet import EVERYONE, FRAME_SIZE_MAX, TOKEN_SIZE, Packet, PacketType
 from retrieval.radio.station import QuoteHeard, Station, StationSettings, WantHeard
 
@@ -120,6 +120,18 @@ def test_more_answers_than_there_is_room_for_are_refused() -> None:
     answers = Answers(Modulation())
     taken = [answers.add(Answer(want=flood(number), n_bytes=1, n_blocks=1, price=1), NOW) for number in range(ANSWERS_MAX + 1)]
     assert taken == [True] * ANSWERS_MAX + [False]
+    assert not answers.is_said
     assert len(answers.due(LATE)) == ANSWERS_MAX
-    assert answers.is_empty
-    assert answers.next_deadline() is None
+    assert answers.is_said
+
+
+def test_an_answer_is_repeated_until_the_asker_is_heard_and_not_for_ever() -> None:
+    answers, asked, heard = Answers(Modulation()), flood(1), replace(flood(2), origin=id_of(PeerKey.from_seed(bytes([1]) * 32)))
+    for want in (asked, heard):
+        assert answers.add(Answer(want=want, n_bytes=1, n_blocks=1, price=1), NOW)
+    said, now = [answer.want for answer in answers.due(LATE)], LATE
+    answers.drop(heard.origin)
+    while (due := answers.next_deadline()) is not None:
+        now = max(now, due)
+        said += [answer.want for answer in answers.due(now)]
+    assert said == [asked, heard] + [asked] * (SAYS_MAX - 1)
