@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -219,6 +222,38 @@ def test_what_has_come_is_reserved_no_longer(gateway: Gateway) -> None:
     assert place.reserved_bytes == SIZE - 200
     place.moved(resumed + 10 * SIZE)
     assert place.reserved_bytes == 0
+
+
+def test_what_was_seen_to_be_here_is_here_until_it_is_left_whoever_makes_room_meanwhile(gateway: Gateway) -> None:
+    all_read = threading.Event()
+
+    def fetch(numbers: tuple[int, ...]) -> None:
+        for number in itertools.chain.from_iterable(itertools.repeat(numbers)):
+            if all_read.is_set():
+                return
+            try:
+                gateway.fetch_quoted(number)
+            except LocalProtocolError as error:  # as long as others have all the room
+                if error.code is not ErrorCode.STORE_FULL:
+                    raise
+
+    def read() -> int:
+        n_lost = 0
+        for number in range(200):
+            with gateway.using(number % N_FILES):
+                if gateway.holds(number % N_FILES):
+                    n_lost += not all(gateway.holds(number % N_FILES) for _ in range(30))
+        return n_lost
+
+    with ThreadPoolExecutor(4) as threads:
+        fetching = [threads.submit(fetch, numbers) for numbers in ((0, 2, 5), (4, 6, 7))]
+        reading = [threads.submit(read) for _ in range(2)]
+        try:
+            assert [each.result() for each in reading] == [0, 0]
+        finally:
+            all_read.set()
+        for each in fetching:
+            each.result()
 
 
 HISTORIES = st.lists(st.tuples(st.sampled_from(["free", "quoted", "look", "keep", "read", "end", "restart"]), st.integers(0, N_FILES - 1)))
