@@ -29,6 +29,8 @@ class Outlay:
     """Whether anything was ever counted: the journal of a channel that was brought from elsewhere knows nothing of it."""
     reservation: Transfer | None = None
     """None also after a start, which releases what the last process had set aside, until something is signed."""
+    n_corrections: int = 0
+    """Over the channel's life: a server may have its count go to and fro, and each time is a correction of its own."""
     n_reservations: int = 0
     """In this process."""
 
@@ -37,7 +39,9 @@ class Outlay:
         """As the disk has it."""
         if count is None:
             return cls(key=key, channel=channel)
-        return cls(key=key, channel=channel, charged=count.charged, signed=count.signed, is_counted=True)
+        return cls(
+            key=key, channel=channel, charged=count.charged, signed=count.signed, n_corrections=count.n_corrections or 0, is_counted=True
+        )
 
     @property
     def credit(self) -> int:
@@ -84,7 +88,8 @@ class Outlay:
         before, self.charged, self.signed = self.charged, charged, max(self.signed, signed)
         if before == charged:
             return [*self._set_aside(now), self._count()]
-        moved = postings.correction(self.key, promised_before=before, promised=charged, now_ms=_ms(now))
+        self.n_corrections += 1
+        moved = postings.correction(self.key, promised_before=before, promised=charged, now_ms=_ms(now), ordinal=self.n_corrections)
         aside = self._set_aside(now)
         # Room first, in either direction: what is set aside and what is posted never exceed the deposit together.
         return [*([*aside, moved] if charged > before else [moved, *aside]), self._count()]
@@ -115,7 +120,7 @@ class Outlay:
 
     def _count(self) -> Record:
         self.is_counted = True
-        return record(self.key, HttpCountRecord(charged=self.charged, signed=self.signed))
+        return record(self.key, HttpCountRecord(charged=self.charged, signed=self.signed, n_corrections=self.n_corrections or None))
 
 
 def opened(key: bytes, channel: HttpChannelRecord, now: float) -> tuple[Outlay, list[Record]]:

@@ -153,12 +153,15 @@ def claim(channel_id: bytes, *, claimed_before: int, claimed: int, now_ms: int) 
     return transfer_record(Transfer(id=transfer_id, debit=debit, credit=credit, amount=abs(claimed - claimed_before)))
 
 
-def correction(channel_id: bytes, *, promised_before: int, promised: int, now_ms: int) -> Record:
-    """The other party counts another sum as promised than we did, and has shown it."""
+def correction(channel_id: bytes, *, promised_before: int, promised: int, now_ms: int, ordinal: int = 0) -> Record:
+    """The other party counts another sum as promised than we did, and has shown it.
+
+    ``ordinal`` tells a correction from an earlier one that was the same, for those who may take two within a millisecond.
+    """
     debit, credit = channel_account(channel_id), earned_account(channel_id)
     if promised < promised_before:
         debit, credit = credit, debit
-    transfer_id = _id(b"correction", channel_id, promised_before, promised, now_ms)
+    transfer_id = _id(b"correction", channel_id, promised_before, promised, now_ms, ordinal)
     return transfer_record(Transfer(id=transfer_id, debit=debit, credit=credit, amount=abs(promised - promised_before)))
 
 

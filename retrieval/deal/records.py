@@ -190,6 +190,8 @@ class HttpCountRecord:
     charged: int = wire(1, shape.amount)
     signed: int = wire(2, shape.amount)
     """The largest amount that ever left under our signature: what may be claimed at most."""
+    n_corrections: int | None = wire(3, uint(), optional=True)
+    """Of the count, over the channel's life; absent before the first, and in journals from before they were counted."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -303,7 +305,8 @@ class RelayReceiptRecord:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AdvertRecord:
-    """The frame of a relay's advertisement, checked: who it is, and who is paid for it. Subject: the relay's radio id."""
+    """The frame of a relay's advertisement, checked: who it is, and who is paid for it; empty once it is forgotten. Subject: the
+    relay's radio id."""
 
     frame: bytes = wire(1, blob(0, RADIO_RECEIPT_SIZE_MAX))
 

@@ -229,3 +229,16 @@ def test_a_server_that_counts_less_than_it_has_claimed_is_refused_and_the_books_
     assert spending.outlay.charged == 100
     spending.write(spending.outlay.correct(60, 100, spending.tick()))
     spending.the_journal_checks()
+
+
+def test_a_count_that_goes_to_and_fro_within_a_millisecond_is_posted_each_time() -> None:
+    spending = Spending()
+    spending.open()
+    spending.pay(100)
+    now = spending.tick()
+    for charged in (10, 0, 10, 0):
+        spending.write(spending.outlay.correct(charged, 100, now))
+        spending.the_journal_checks()
+    spending.restart()
+    spending.write(spending.outlay.correct(10, 100, now))
+    spending.the_journal_checks()
