@@ -10,7 +10,7 @@ from retrieval.deal import fold
 from retrieval.deal.records import CarriageRecord
 from retrieval.identity import PeerKey, public_key_of
 from retrieval.payment.channel import settlement_domain
-from retrieval.radio.account import RelayAccount, Settlement, tables_of, take_payment
+from retrieval.radio.account import ADVERTS_MAX, RelayAccount, Settlement, tables_of, take_payment
 from retrieval.radio.advert import Advert, Role, signed_advert
 from retrieval.radio.codes import code8_down, code16_up
 from retrieval.radio.packet import EVERYONE, Entry, Hop, Packet, PacketType, RadioId, carry, radio_id
@@ -133,12 +133,12 @@ class Parties:
     def line(self):
         return self.origin.line(self.pair.channel_id)
 
-    def restart_origin(self) -> None:
+    def restart_origin(self, *, adverts_max: int = ADVERTS_MAX) -> None:
         """As after a kill: everything but the journal is gone."""
         self.origin.restart(self.now)
         storage = self.origin.storage
         tables = tables_of(storage)
-        self.account = RelayAccount(id_of(self.origin.key), TRAIL_KEY, self.origin.signer, tables, now=self.now)
+        self.account = RelayAccount(id_of(self.origin.key), TRAIL_KEY, self.origin.signer, tables, now=self.now, adverts_max=adverts_max)
         for relay in self.relays:
             self.account.heard(relay.id)
 
@@ -154,7 +154,10 @@ class Parties:
         return packet
 
     def carry(self, packet: Packet) -> Packet:
-        for relay in self.relays:
+        return self.carry_over(self.relays, packet)
+
+    def carry_over(self, relays: list[Relay], packet: Packet) -> Packet:
+        for relay in relays:
             packet = relay.carry(packet)
         return packet
 

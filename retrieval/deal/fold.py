@@ -86,6 +86,8 @@ def reduce(state: StateView, entry: Entry) -> list[Row]:
         return []
     if record.kind is RecordKind.HOLD:
         return allowance.rows(state, TABLE_OF_BODY[HoldRecord], record)
+    if record.kind is RecordKind.ADVERT and not shape.decode(AdvertRecord, record.body).frame:
+        return [Row(table=TABLE_OF_BODY[AdvertRecord], key=record.subject, value=None)]
     rows = [Row(table=TABLE_OF_BODY[BODY_OF_KIND[record.kind]], key=record.subject, value=record.body)]
     if record.kind is RecordKind.DEAL:
         rows.append(Row(table=OPEN_DEALS, key=record.subject, value=b"\x01"))

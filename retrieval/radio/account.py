@@ -56,6 +56,11 @@ RECEIPTS_PER_CLAIM_MAX: Final = 16
 """Of six packets each: what is recorded of them, four records a packet at most, fits one commit of the journal."""
 ADVERTS_PER_CLAIM_MAX: Final = 32
 IDENTITIES_PER_TAG_MAX: Final = 4
+"""That are remembered. Those that a claim brings are tried before them, so strangers of one tag keep no relay from its fee."""
+ADVERTS_MAX: Final = 4_096
+"""Relays that are remembered; a claim brings the advertisements of those that were forgotten."""
+ADVERTS_FORGOTTEN_MAX: Final = 64
+"""At once, so that a step with them still fits one commit."""
 BUSY_S: Final = 60
 _PACKET_IDS: Final = (1 << 32) - 1
 TRAILS_TRIED_MAX: Final = 64
@@ -124,6 +129,7 @@ class RelayAccount:
         *,
         now: float,
         per_day: int | None = None,
+        adverts_max: int = ADVERTS_MAX,
     ) -> None:
         """``per_day`` is what relays may be promised within a day, None where each purchase has a limit of its own."""
         self.budget: Final = None if per_day is None else RelayBudget(per_day, tables.packets.values())
@@ -138,8 +144,9 @@ class RelayAccount:
         self._names: dict[bytes, list[RadioId]] = {}
         """By tag: relays that were heard of."""
         self._adverts: Final[dict[RadioId, Advert]] = {}
+        self._adverts_max: Final = adverts_max
         for row in tables.adverts.values():
-            self.meet(row.frame)
+            self._learn(_read(row.frame))
 
     # what may be owed
 
@@ -175,22 +182,22 @@ class RelayAccount:
         """Whether everything that was sent there has its delivery receipt."""
         return all(row.delivery for row in self._packets.values() if row.destination == destination)
 
-    def meet(self, frame: bytes) -> Step:
-        """Know a relay by its advertisement, and keep that where it says something new.
+    def meet(self, *frames: bytes) -> Step:
+        """Know relays by their advertisements, and keep each that says something new.
 
-        Raises ``RemoteProtocolError``: ``malformed_frame``, ``malformed_message``, ``bad_signature``.
+        Raises ``RemoteProtocolError``: ``malformed_frame``, ``malformed_message``, ``bad_signature``; then nothing has changed.
         """
-        advert = read_advert(Packet.decode(frame))
-        self.heard(advert.id)
-        known = self._adverts.get(advert.id)
-        if known is not None and (advert.sequence < known.sequence or replace(advert, sequence=known.sequence) == known):
-            return NOTHING
-        self._adverts[advert.id] = advert
-        return Step(records=(record(advert.id, AdvertRecord(frame=frame)),))
+        return self._meet([(frame, _read(frame)) for frame in frames])
 
-    def operator_of(self, relay: PeerId) -> EvmAddress:
-        """Who is paid for what a relay carries. Raises ``RemoteProtocolError(channel_unacceptable)`` when it never advertised."""
+    def operator_of(self, relay: PeerId, brought: Iterable[Advert] = ()) -> EvmAddress:
+        """Who is paid for what a relay carries, by its newest advertisement among those met and ``brought``.
+
+        Raises ``RemoteProtocolError(channel_unacceptable)`` when it never advertised.
+        """
         advert = self._adverts.get(radio_id(public_key_of(relay)))
+        for each in brought:
+            if each.peer_id == relay and (advert is None or _is_news(each, advert)):
+                advert = each
         if advert is None:
             raise RemoteProtocolError(ErrorCode.CHANNEL_UNACCEPTABLE, "the relay never advertised")
         return advert.operator
@@ -200,6 +207,42 @@ class RelayAccount:
         names = self._names.setdefault(relay[:TAG_SIZE], [])
         if relay not in names and len(names) < IDENTITIES_PER_TAG_MAX:
             names.append(relay)
+
+    def _meet(self, brought: Iterable[tuple[bytes, Advert]]) -> Step:
+        records = [record(advert.id, AdvertRecord(frame=frame)) for frame, advert in brought if self._learn(advert)]
+        return Step(records=(*records, *self._forget_adverts()))
+
+    def _learn(self, advert: Advert) -> bool:
+        """Whether it says something new."""
+        self.heard(advert.id)
+        known = self._adverts.get(advert.id)
+        if known is not None and not _is_news(advert, known):
+            return False
+        self._adverts.pop(advert.id, None)  # the newest stand last
+        self._adverts[advert.id] = advert
+        return True
+
+    def _forget_adverts(self) -> list[Record]:
+        """Where there are too many: the oldest of those that nothing is owed to, some at once, since who is owed takes a while to see."""
+        n_over = len(self._adverts) - self._adverts_max
+        if n_over <= 0:
+            return []
+        owed = {
+            relay
+            for hash_, row in self._packets.items()
+            for relay in (row.relays[at : at + ID_SIZE] for at in range(0, len(row.relays), ID_SIZE))
+            if hash_ + relay not in self._carriages
+        }
+        n_forgotten = min(max(n_over, self._adverts_max // ADVERTS_FORGOTTEN_MAX), ADVERTS_FORGOTTEN_MAX)
+        forgotten = list(islice((id_ for id_ in self._adverts if id_ not in owed), n_forgotten))
+        for id_ in forgotten:
+            del self._adverts[id_]
+            names = self._names.get(id_[:TAG_SIZE], [])
+            if id_ in names:
+                names.remove(id_)
+            if not names:
+                self._names.pop(id_[:TAG_SIZE], None)
+        return [record(id_, AdvertRecord(frame=b"")) for id_ in forgotten]
 
     def deliver(self, signed: bytes, destination: PeerId) -> Step:
         """Take a delivery receipt; the first that holds for a packet counts. Raises ``RemoteProtocolError``: ``bad_receipt``,
@@ -221,7 +264,8 @@ class RelayAccount:
         self._deliveries[key] = receipt
         records = [record(key, DeliveryRecord(signed=signed, destination=destination))]
         for hash_, one in fresh:
-            relays = self._proven(hash_, receipt.trail, one)
+            relays = self._proven(hash_, receipt.trail, one, self._candidates(receipt.trail))
+            self._prefer(relays)
             records.append(self._keep(hash_, replace(self._packets[hash_], delivery=key, relays=b"".join(relays))))
         return Step(records=tuple(records))
 
@@ -238,10 +282,9 @@ class RelayAccount:
         where it does not go as far as one carriage. Then no money has moved.
         """
         relay = PeerId(claim.relay)
-        known = NOTHING
-        for frame in claim.adverts:
-            known += self.meet(frame)
-        operator = self.operator_of(relay)
+        brought = [(frame, _read(frame)) for frame in claim.adverts]
+        adverts = [advert for _, advert in brought]
+        operator = self.operator_of(relay, adverts)
         if line.channel is None or claim.channel_id not in (b"", line.key):
             raise RemoteProtocolError(ErrorCode.CHANNEL_UNACCEPTABLE, "the claim names another channel")
         if ChannelConfig.from_bytes(line.channel.config).receiver != operator:
@@ -257,7 +300,7 @@ class RelayAccount:
             if receipt.origin != self._origin:
                 raise _bad("it is for another origin's packets")
             for carried in receipt.carried:
-                row = self._owed(carried, receipt.relay)
+                row = self._owed(carried, receipt.relay, adverts)
                 if row is None:
                     continue
                 if row != self._packets[carried.packet]:
@@ -274,19 +317,25 @@ class RelayAccount:
             raise LocalProtocolError(ErrorCode.CHANNEL_UNFUNDED, f"{line.credit} is free, and {n_unpaid} carriages cost more")
         payment = self._pay(line, due)
         kept = tuple(self._keep(hash_, row) for hash_, row in proven.items())
-        return Settlement(relay=relay, voucher=line.best, paid=tuple(paid)), known + Step(records=kept) + payment
+        for row in proven.values():
+            self._prefer([RadioId(row.relays[at : at + ID_SIZE]) for at in range(0, len(row.relays), ID_SIZE)])
+        return Settlement(relay=relay, voucher=line.best, paid=tuple(paid)), self._meet(brought) + Step(records=kept) + payment
 
-    def _owed(self, carried: Carried, relay: RadioId) -> PacketRecord | None:
+    def _owed(self, carried: Carried, relay: RadioId, brought: Iterable[Advert]) -> PacketRecord | None:
         """The packet with its proven relays, or None while the delivery is not proven. Raises ``bad_receipt`` at a contradiction."""
         row = self._packets.get(carried.packet)
         if row is None or not row.delivery:
             return None
         receipt = self._deliveries[row.delivery]
         one = next(one for one in receipt.delivered if one.packet_id == row.packet_id)
-        relays = row.relays or b"".join(self._proven(carried.packet, receipt.trail, one))
+        relays, at = row.relays, carried.hop
+        if not relays:
+            candidates = self._candidates(receipt.trail, brought)
+            if at < len(receipt.trail) and receipt.trail[at].tag == relay[:TAG_SIZE]:
+                candidates[at] = [relay]  # which signed for this hop: no stranger of its tag is in its way
+            relays = b"".join(self._proven(carried.packet, receipt.trail, one, candidates))
         if not relays:
             return None
-        at = carried.hop
         if at >= len(receipt.trail) or relays[at * ID_SIZE : (at + 1) * ID_SIZE] != relay:
             raise _bad("the delivery receipt does not have the relay at that hop")
         if receipt.trail[at].fee_code != carried.fee_code:
@@ -312,9 +361,24 @@ class RelayAccount:
 
     # trails
 
-    def _proven(self, hash_: PacketHash, trail: Sequence[Entry], one: Delivered) -> tuple[RadioId, ...]:
-        """The relays of a trail that its token proves, by full id; none when one was never heard of, or the trail was rewritten."""
-        candidates = [self._names.get(entry.tag, []) for entry in trail]
+    def _candidates(self, trail: Sequence[Entry], brought: Iterable[Advert] = ()) -> list[list[RadioId]]:
+        """Who may stand behind each tag of a trail, those whose advertisements a claim ``brought`` first."""
+        named = [advert.id for advert in brought]
+        return [
+            list(dict.fromkeys((*(id_ for id_ in named if id_[:TAG_SIZE] == entry.tag), *self._names.get(entry.tag, ()))))
+            for entry in trail
+        ]
+
+    def _prefer(self, relays: Iterable[RadioId]) -> None:
+        """Relays that a trail proved come before strangers of their tags, and take their places."""
+        for relay in relays:
+            names = self._names.get(relay[:TAG_SIZE], [])
+            self._names[relay[:TAG_SIZE]] = [relay, *(name for name in names if name != relay)][:IDENTITIES_PER_TAG_MAX]
+
+    def _proven(
+        self, hash_: PacketHash, trail: Sequence[Entry], one: Delivered, candidates: Sequence[Sequence[RadioId]]
+    ) -> tuple[RadioId, ...]:
+        """The relays of a trail that its token proves, by full id; none when one is not among those tried, or the trail was rewritten."""
         start = first_token(self._trail_key, hash_)
         for relays in islice(product(*candidates), TRAILS_TRIED_MAX):
             token = start
@@ -375,6 +439,14 @@ def _check_voucher(line: CreditLine, voucher: VoucherFields | None, amount: int,
         raise RemoteProtocolError(ErrorCode.PAYMENT_MISMATCH, f"the carriages come to {amount}, the voucher says {voucher.amount}")
     if voucher.amount > line.channel.balance:
         raise RemoteProtocolError(ErrorCode.VOUCHER_OVER_DEPOSIT, f"{voucher.amount} of {line.channel.balance}")
+
+
+def _read(frame: bytes) -> Advert:
+    return read_advert(Packet.decode(frame))
+
+
+def _is_news(advert: Advert, known: Advert) -> bool:
+    return advert.sequence >= known.sequence and replace(advert, sequence=known.sequence) != known
 
 
 def _bad(why: str) -> RemoteProtocolError:

@@ -12,12 +12,12 @@ from radio_relays import Parties, Relay, deliver
 
 from retrieval.deal import fold
 from retrieval.deal.audit import check
-from retrieval.deal.records import CarriageRecord, PacketRecord, record
+from retrieval.deal.records import AdvertRecord, CarriageRecord, PacketRecord, record
 from retrieval.errors import ErrorCode, LocalProtocolError, RemoteProtocolError, RetrievalError
 from retrieval.identity import PeerKey
-from retrieval.radio.account import RECEIPTS_PER_CLAIM_MAX, Claim, Settlement
+from retrieval.radio.account import IDENTITIES_PER_TAG_MAX, RECEIPTS_PER_CLAIM_MAX, Claim, Settlement
 from retrieval.radio.codes import code16_up
-from retrieval.radio.packet import Entry, Packet
+from retrieval.radio.packet import Entry, Packet, RadioId
 from retrieval.radio.proof import CARRIED_MAX, Carried, RelayReceipt
 from retrieval.wire import shape
 
@@ -157,6 +157,50 @@ def test_a_tag_that_was_ground_to_be_anothers_is_seen_through(parties: Parties, 
     parties.account.heard(twin)
     parties.take_delivery(deliver(arrived, parties.destination))
     assert settle(parties, parties.relays[0]).paid == (arrived.hash,)
+
+
+def test_a_claims_own_relay_needs_no_room_among_strangers_of_its_tag(parties: Parties, arrived: Packet) -> None:
+    known, parties.relays = parties.relays, []
+    parties.restart_origin()
+    for relay in known:
+        for number in range(IDENTITIES_PER_TAG_MAX):
+            parties.account.heard(RadioId(relay.id[:4] + bytes((number,)) * 4))
+    parties.take_delivery(deliver(arrived, parties.destination))
+    assert settle(parties, known[0]).paid == ()
+    claim = replace(claim_of(parties, known[0]), adverts=tuple(relay.advert_frame() for relay in known))
+    settlement, step = parties.account.settle(claim, parties.line)
+    parties.origin.commit(step, parties.now)
+    parties.take_payment(settlement, known[0], claim.receipts)
+    assert settlement.paid == (arrived.hash,)
+    later = parties.carry_over(known, parties.send())
+    parties.take_delivery(deliver(later, parties.destination))
+    assert settle(parties, known[1]).paid == (arrived.hash, later.hash)  # who was proven has a place from then on
+
+
+def test_a_claim_that_is_refused_leaves_its_adverts_to_be_learned(parties: Parties, arrived: Packet) -> None:
+    relay = parties.relays[0]
+    claim = replace(claim_of(parties, relay), channel_id=b"x" * 32)
+    for adverts in (claim.adverts, (*claim.adverts, b"no frame")):
+        with pytest.raises(RemoteProtocolError):
+            parties.account.settle(replace(claim, adverts=adverts), parties.line)
+    with pytest.raises(RemoteProtocolError):
+        parties.account.meet(*claim.adverts, b"no frame")
+    parties.origin.commit(parties.account.meet(*claim.adverts), parties.now)
+    assert [row.frame for _, row in fold.scan(parties.origin.storage, AdvertRecord)] == [relay.advert_frame()]
+
+
+def test_of_too_many_adverts_the_oldest_go_that_nobody_is_owed(parties: Parties, arrived: Packet) -> None:
+    parties.restart_origin(adverts_max=3)
+    strangers = [Relay(PeerKey.from_seed(bytes([0x80 + number]) * 32), fee=1) for number in range(4)]
+    parties.take_delivery(deliver(arrived, parties.destination))
+    for relay in (parties.relays[0], *strangers):
+        parties.origin.commit(parties.account.meet(relay.advert_frame()), parties.now)
+    kept = {key for key, _ in fold.scan(parties.origin.storage, AdvertRecord)}
+    assert kept == {parties.relays[0].id, strangers[2].id, strangers[3].id}
+    assert settle(parties, parties.relays[0]).paid == (arrived.hash,)
+    parties.origin.commit(parties.account.meet(strangers[0].advert_frame()), parties.now)
+    kept = {key for key, _ in fold.scan(parties.origin.storage, AdvertRecord)}
+    assert kept == {strangers[0].id, strangers[2].id, strangers[3].id}
 
 
 def test_relays_are_paid_as_far_as_the_deposit_goes() -> None:

@@ -16,7 +16,6 @@ import trio
 from retrieval.deal import fold
 from retrieval.deal.records import AdvertRecord, ChannelRecord, LineRecord
 from retrieval.deal.spending import SpendingLine
-from retrieval.deal.step import NOTHING
 from retrieval.errors import ErrorCode, LocalProtocolError, RemoteProtocolError
 from retrieval.identity import (
     ZERO_ADDRESS,
@@ -105,10 +104,8 @@ class Purse:
 
         Raises ``RetrievalError``: ``channel_unfunded`` where no channel to the operator was funded, and as ``RelayAccount.settle``.
         """
-        relay, known = PeerId(claim.relay), NOTHING
-        for frame in claim.adverts:
-            known += self._account.meet(frame)
-        await self._writer.commit(known.records)
+        relay = PeerId(claim.relay)
+        await self._writer.commit(self._account.meet(*claim.adverts).records)
         operator = self._account.operator_of(relay)
         line = self._line_of(claim.channel_id) if claim.channel_id else self._line_to(operator)
         if line is None or line.channel is None:
