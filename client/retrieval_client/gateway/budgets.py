@@ -7,7 +7,7 @@ spent. A process that dies leaves its holds, and the next one asks the journal w
 from __future__ import annotations
 
 import secrets
-from collections.abc import Awaitable, Callable, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -17,7 +17,7 @@ from retrieval.errors import ErrorCode, LocalProtocolError
 from retrieval.ledger.state import StateView
 from retrieval.transport.writer import Clock, JournalWriter
 from retrieval.units import USD_DECIMALS, floor_div, format_amount
-from retrieval.wire.messages import Selection
+from retrieval.wire.messages import DealId, Selection
 from retrieval.wire.receipt import Receipt
 
 from .tokens import Token
@@ -94,6 +94,7 @@ class Budgets:
     def open(self, token: Token, origin: str, selection: Selection) -> Hold:
         """A hold of nothing yet."""
         day, opened_ms = self._today(), int(self._clock() * 1000)
+        before = {deal_id: _cost(self._state, [deal_id]) for deal_id in _open_deals_for(self._state, selection.digest)}
         first = HoldRecord(
             token=token.id,
             origin=origin,
@@ -101,11 +102,11 @@ class Budgets:
             held=0,
             spent=0,
             selection_digest=selection.digest,
-            before=_cost(self._state, _open_deals_for(self._state, selection.digest)),
+            before=sum(before.values()),
             opened_ms=opened_ms,
         )
         # Of the day against which it counts: after midnight the next day's budget would let through what nobody takes from it.
-        return Hold(secrets.token_bytes(HOLD_ID_SIZE), first, lambda: self._left_on(day, token, origin), self._write)
+        return Hold(secrets.token_bytes(HOLD_ID_SIZE), first, before, lambda: self._left_on(day, token, origin), self._write)
 
     async def _write(self, subject: bytes, before: HoldRecord, after: HoldRecord) -> None:
         grown = after.held + after.spent - before.held - before.spent
@@ -129,18 +130,20 @@ class Hold:
         self,
         subject: bytes,
         first: HoldRecord,
+        before: Mapping[bytes, int],
         left: Callable[[], Left],
         write: Callable[[bytes, HoldRecord, HoldRecord], Awaitable[None]],
     ) -> None:
+        """``before`` is what open deals for the same selection had cost, by deal."""
         self._subject: Final = subject
         self._now = first
+        self._before: Final = before
         self._left: Final = left
         self._write: Final = write
 
-    @property
-    def before(self) -> int:
-        """What open deals for the same selection had cost before."""
-        return self._now.before
+    def grown(self, costs: Mapping[DealId, int]) -> int:
+        """What of the costs of an errand's deals was not paid before it; nothing is taken off for open deals that it never took up."""
+        return sum(max(0, cost - self._before.get(deal_id, 0)) for deal_id, cost in costs.items())
 
     async def raise_to(self, amount: int, *, by_deals: bool) -> None:
         """Hold this much in all. Raises ``LocalProtocolError(over_budget)``, naming the budget, with nothing changed.

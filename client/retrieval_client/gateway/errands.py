@@ -190,24 +190,26 @@ class Errands:
         finally:
             errand.is_over = True
             errand.arrivals.end(failure)
-            spent = self._cost(errand) + errand.unanswered
+            costs = self._costs(errand)
+            spent = sum(costs.values()) + errand.unanswered
             if errand.hold is not None:
                 with trio.CancelScope(shield=True):
-                    await errand.hold.settle(max(0, spent - errand.hold.before))
+                    await errand.hold.settle(errand.hold.grown(costs) + errand.unanswered)
             self._cache.leave(in_use)
             self._tell(ended(errand.source, errand.deals, spent, failure))
             del self._running[key]
             errand.ended.set()
 
-    def _cost(self, errand: Errand) -> int:
-        """What its deals have cost, also what was paid after the fetch had stopped listening, while they were wound up."""
-        cost = 0
+    def _costs(self, errand: Errand) -> dict[DealId, int]:
+        """What each of its deals has cost, also what was paid after the fetch had stopped listening, while they were wound up."""
+        costs: dict[DealId, int] = {}
         for deal_id, told in [item for tally in errand.tallies for item in tally.spent.items()]:
             deal, receipt = fold.get(self._wallet.state, DealRecord, deal_id), fold.get(self._wallet.state, ReceiptRecord, deal_id)
             purchase = self._wallet.line(deal.line_key).purchases.get(deal_id) if deal is not None else None
             signed = purchase.paid.deal_amount if purchase is not None else 0
-            cost += max(told, signed, Receipt.decode(receipt.receipt.body).deal_amount if receipt is not None else 0)
-        return cost
+            kept = Receipt.decode(receipt.receipt.body).deal_amount if receipt is not None else 0
+            costs[deal_id] = max(told, signed, kept, costs.get(deal_id, 0))
+        return costs
 
     async def _bring(self, errand: Errand) -> None:
         """From one provider after another, until everything is here."""

@@ -10,12 +10,14 @@ from retrieval_client.gateway.budgets import DAY_S, Budgets, Limits
 from retrieval_client.gateway.tokens import Scope, Token, TokenId
 
 from retrieval.deal import allowance, fold
+from retrieval.deal.records import DealRecord, ReceiptRecord, record
 from retrieval.errors import ErrorCode, LocalProtocolError
 from retrieval.ledger.journal import Journal
 from retrieval.ledger.state import MemoryStateStorage
 from retrieval.transport.writer import open_writer
+from retrieval.wire.messages import DealId, Selection, Signed, SignedReceipt
 from retrieval.wire.messages import Scope as Part
-from retrieval.wire.messages import Selection
+from retrieval.wire.receipt import Receipt
 
 SELECTION = Selection(root=b"\x01\x55\x12\x20" + bytes(32), path=(), scope=Part.ENTITY)
 TOKEN = Token(
@@ -75,6 +77,28 @@ def test_what_a_process_that_died_held_for_deals_that_never_began_is_free_again(
     assert gateway.used() == 100
     gateway.run(nothing)
     assert gateway.used() == 0
+
+
+def test_what_an_open_deal_had_cost_is_taken_off_that_deal_alone(gateway: Gateway) -> None:
+    """An errand that never takes the old deal up pays all of its new one; one that does pays what is new of it."""
+    old, new = DealId(bytes(16)), DealId(b"\x01" * 16)
+    nobody = Signed(body=b"-", signature=bytes(64))
+    agreed = DealRecord(
+        selection=SELECTION, quote=nobody, accept=nobody, peer=bytes(38), line_key=bytes(32), opened_ms=0, expires_ms=1 << 40
+    )
+    receipt = Receipt(
+        deal_id=old, root=bytes(32), prev=bytes(32), n_bytes=1, n_blocks=1, deal_amount=100, channel_amount=100, sequence=1, time=0
+    )
+    signed = ReceiptRecord(receipt=SignedReceipt(body=receipt.encode(), signature=bytes(64)))
+    gateway.journal.append([record(old, agreed), record(old, signed)], 1)
+    grown: list[int] = []
+
+    async def errand(budgets: Budgets) -> None:
+        hold = budgets.open(TOKEN, "", SELECTION)
+        grown.extend(hold.grown(costs) for costs in ({new: 80}, {old: 100, new: 80}, {old: 130}, {}))
+
+    gateway.run(errand)
+    assert grown == [80, 80, 30, 0]
 
 
 def test_errands_that_raise_at_the_same_time_stay_within_the_day_together(gateway: Gateway) -> None:
