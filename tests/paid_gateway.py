@@ -45,6 +45,8 @@ class Lies:
     """Answers of which the connection is cut behind the head, after they were charged."""
     has_receipt: bool = True
     offers: Callable[[Requirements], Requirements] = lambda offer: offer
+    reason: str = RESYNC
+    """Why a payment is not taken."""
 
 
 @dataclass(slots=True)
@@ -95,7 +97,7 @@ class PaidGateway:
             self.best, self.best_signature = voucher.amount, voucher.signature
         price = self.lies.price(PRICE)
         if voucher.amount != self.charged + price:
-            return self._required(RESYNC, self._sight(voucher.channel_id))
+            return self._required(self.lies.reason, self._sight(voucher.channel_id))
         self.charged += price
         self.n_answers += 1
         charge = self.lies.charge(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import secrets
 from collections import deque
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Final
 
 import trio
@@ -29,6 +29,17 @@ from retrieval.wire.messages import DealId
 
 BOUGHT_MAX: Final = 64
 """Purchases whose sums a correction may still lower: as many answers as can be under way on a channel, and a few."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Correction:
+    """What a 402 that met a payment changes."""
+
+    rise: int = 0
+    """By how much the server's count is above ours."""
+    is_proven: bool = False
+    """Whether the count was shown with our own signature under it."""
+    records: tuple[Record, ...] = ()
 
 
 class WebChannel:
@@ -75,21 +86,21 @@ class WebChannel:
         """No answer came, or one that says nothing of the payment."""
         self._purse.unanswered()
 
-    def correct(self, required: PaymentRequired, now: float) -> tuple[int, list[Record]]:
-        """Adopt the server's count where it has shown it; gives by how much it is above ours.
+    def correct(self, required: PaymentRequired, now: float) -> Correction:
+        """Adopt the server's count where it has shown it.
 
         Raises as ``Purse.correct`` and ``Outlay.correct``, with nothing adopted.
         """
+        sight = self._purse.look(required)
+        if sight is None:
+            return Correction()
+        is_proven = sight.signed is not None
+        if sight.charged == self._purse.count.charged:
+            return Correction(is_proven=is_proven)
         before = self.outlay.charged
-        if not self._purse.correct(required):
-            return 0, []
-        count = self._purse.count
-        try:
-            records = self.outlay.correct(count.charged, count.signed, now)
-        except RemoteProtocolError:
-            self._purse.count = Count(charged=self.outlay.charged, signed=self.outlay.signed)
-            raise
-        return count.charged - before, records
+        records = self.outlay.correct(sight.charged, max(self._purse.count.signed, sight.signed or 0), now)
+        self._purse.adopt(sight)  # not before the books took it: a count that they refuse is none to remember
+        return Correction(rise=sight.charged - before, is_proven=is_proven, records=tuple(records))
 
     def give_back(self, amount: int) -> None:
         """The server counts less than it said: take it off what was paid for last, which answers that were cut belong to."""

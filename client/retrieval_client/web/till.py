@@ -99,6 +99,8 @@ class Till:
         self._unanswered = 0
         self._signed: Final[dict[WebChannel, int]] = {}
         """The most that was signed here on each channel, over its life."""
+        self._found: Final[dict[WebChannel, int]] = {}
+        """What was charged on each before anything was signed here: earlier fetches account for it, whatever the server counts now."""
         self._last: tuple[WebChannel, Requirements] | None = None
         """What was last accepted for a whole part of a file: the next one costs as much."""
         self._kept: trio.Event | None = None
@@ -106,8 +108,9 @@ class Till:
 
     @property
     def unanswered(self) -> int:
-        """What left and may be charged or not."""
-        return self._unanswered
+        """What left and may be charged or not: a server that took no payment still has it, and may count it in a later fetch."""
+        at_risk = sum(max(0, signed - max(channel.outlay.charged, self._found[channel])) for channel, signed in self._signed.items())
+        return max(self._unanswered, at_risk)
 
     @property
     def expects_price(self) -> bool:
@@ -297,6 +300,7 @@ class Till:
         assert self._writer is not None
         payment, records = channel.pay(offer, amount_max=self._spend_max - self._tally.spent_sum - self._unanswered, now=self._clock())
         self._unanswered += offer.amount
+        self._found.setdefault(channel, channel.outlay.charged)
         self._signed[channel] = max(channel.outlay.charged + offer.amount, self._signed.get(channel, 0))
         await self._writer.commit(records)
         return payment
@@ -335,17 +339,16 @@ class Till:
     async def _correct(self, channel: WebChannel, required: PaymentRequired, amount: int) -> None:
         """A payment of ``amount`` was not taken: go on from the server's count, where it shows one."""
         assert self._writer is not None
-        rise, records = channel.correct(required, self._clock())
-        charged = channel.outlay.charged
-        await self._writer.commit(records)
+        correction = channel.correct(required, self._clock())
+        rise, charged = correction.rise, channel.outlay.charged
+        await self._writer.commit(correction.records)
         if rise > 0:  # it has counted a payment whose answer never came, or says so of this one, which nobody can tell
             # All that was signed here may be in it, also what it had shown as uncounted before.
             before, after = charged - rise, min(charged, self._signed[channel])
             self._tally.spent[DealId(secrets.token_bytes(16))] = max(0, after - before)
         elif rise < 0:
             channel.give_back(-rise)
-        is_shown = any(each.channel is not None and each.channel.channel_id == channel.outlay.key for each in required.accepts)
-        self._unanswered = 0 if is_shown else self._unanswered - amount
+        self._unanswered = 0 if correction.is_proven else self._unanswered - amount
 
 
 def check_receipt(encoded: bytes, ask: Ask, payment: Payment, charged: Charged) -> None:

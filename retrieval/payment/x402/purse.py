@@ -99,15 +99,24 @@ class Purse:
         Raises ``RemoteProtocolError``: ``bad_voucher`` where the signature it shows is not ours, ``payment_mismatch`` where it counts more
         than we signed.
         """
+        sight = self.look(required)
+        if sight is None or sight.charged == self.count.charged:
+            return False
+        self.adopt(sight)
+        return True
+
+    def look(self, required: PaymentRequired) -> ChannelSight | None:
+        """What a corrective 402 shows of this channel, checked, with nothing adopted; None where it is none. Raises as ``correct``."""
         self._offered = None
         sight = next((each.channel for each in required.accepts if each.channel is not None), None)
         if required.error != RESYNC or sight is None or sight.channel_id != self.channel_id:
-            return False
+            return None
         self._check(sight)
-        if sight.charged == self.count.charged:
-            return False
+        return sight
+
+    def adopt(self, sight: ChannelSight) -> None:
+        """Go on from what ``look`` gave."""
         self.count, self._is_remembered = Count(charged=sight.charged, signed=max(self.count.signed, sight.signed or 0)), True
-        return True
 
     def _check(self, sight: ChannelSight) -> None:
         if sight.signed is not None and sight.signature is not None:

@@ -28,6 +28,7 @@ from retrieval.identity import EvmAddress
 from retrieval.payment.chain import Chain
 from retrieval.payment.x402.answer import Charge
 from retrieval.payment.x402.offer import ChannelSight
+from retrieval.payment.x402.reasons import RESYNC
 from retrieval.settings import load
 from retrieval.store.blocks import MemoryBlockStore
 from retrieval.store.lmdb import LmdbStateStorage
@@ -44,6 +45,7 @@ class Outcome:
 
     error: RetrievalError | None
     spent: int
+    unanswered: int
     charged: int
     signed: int
     are_receipts_verified: bool
@@ -84,7 +86,8 @@ class Buyer:
                         error = failed
                     [channel] = wallet.web_channels.values()
                     outlay = channel.outlay
-                    return Outcome(error, fetch.tally.spent_sum, outlay.charged, outlay.signed, fetch.are_receipts_verified)
+                    spent, unanswered = fetch.tally.spent_sum, fetch.unanswered
+                    return Outcome(error, spent, unanswered, outlay.charged, outlay.signed, fetch.are_receipts_verified)
             raise AssertionError
 
         with gateway.serving() as served:
@@ -230,6 +233,27 @@ def test_a_payment_that_was_shown_as_uncounted_and_is_counted_later_is_spent_all
     assert gateway.vouchers[:2] == [2 * PRICE, PRICE + 1]
     assert outcome.signed <= PRICE + budget
     assert outcome.charged - PRICE == outcome.spent <= budget
+
+
+@pytest.mark.parametrize(("reason", "is_proven"), [("payment_required", True), (RESYNC, False), (RESYNC, True)])
+def test_a_payment_that_was_not_taken_is_counted_by_the_fetch_that_signed_it(buyer: Buyer, reason: str, is_proven: bool) -> None:
+    """It refuses a payment, and counts it in the next fetch, which signed next to nothing: the two account for all of it together."""
+    prices = iter([PRICE, PRICE, 7, BUDGET + 1])  # for the channel, the offer, the payment and the offer that follows
+    gateway = PaidGateway(buyer.store)
+
+    def forgetful(sight: ChannelSight) -> ChannelSight:
+        return sight if is_proven else replace(sight, signed=None, signature=None)
+
+    gateway.lies = Lies(price=lambda price: next(prices), sight=forgetful, reason=reason)
+    first = buyer.fetch(gateway)
+    assert (first.code, first.spent, first.signed) == (ErrorCode.OVER_BUDGET, 0, PRICE)
+
+    prices = itertools.chain([1, 7], itertools.repeat(1))
+    gateway.lies, gateway.charged = Lies(price=lambda price: next(prices)), PRICE
+    second = buyer.fetch(gateway)
+    assert (second.code, second.charged) == (None, PRICE + 1)
+    assert first.unanswered == PRICE
+    assert first.unanswered + second.spent + second.unanswered >= second.charged
 
 
 def test_a_fetch_that_is_cancelled_anywhere_leaves_its_channel_to_others(buyer: Buyer) -> None:
