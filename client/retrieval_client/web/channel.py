@@ -52,6 +52,8 @@ class WebChannel:
         """Held from a payment's signature to the head of its answer."""
         self.bought: Final = deque[tuple[dict[DealId, int], DealId]](maxlen=BOUGHT_MAX)
         """What was last paid for from here, each in the sums of its fetch."""
+        self._let_go = 0
+        """What the server no longer counts, and sums that are out of reach still do: counted again, it is nothing new."""
         count = Count(charged=outlay.charged, signed=outlay.signed) if outlay.is_counted else None
         contract = EvmAddress(outlay.channel.contract)
         self._purse: Final = Purse(signer, self.config, chain_id=outlay.channel.chain_id, contract=contract, count=count)
@@ -108,6 +110,13 @@ class WebChannel:
             given_back = min(amount, sums[purchase_id])
             sums[purchase_id] -= given_back
             amount -= given_back
+        self._let_go += amount
+
+    def take_again(self, rise: int) -> int:
+        """The server counts more than it said: how much of that was accounted for before."""
+        again = min(rise, self._let_go)
+        self._let_go -= again
+        return again
 
     def seen(self, state: ChannelState, now: float) -> list[Record]:
         """Adopt what the chain says of it. A channel that we began to leave stays closed for us."""

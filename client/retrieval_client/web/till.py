@@ -344,7 +344,7 @@ class Till:
         await self._writer.commit(correction.records)
         if rise > 0:  # it has counted a payment whose answer never came, or says so of this one, which nobody can tell
             # All that was signed here may be in it, also what it had shown as uncounted before.
-            before, after = charged - rise, min(charged, self._signed[channel])
+            before, after = charged - rise + channel.take_again(rise), min(charged, self._signed[channel])
             self._tally.spent[DealId(secrets.token_bytes(16))] = max(0, after - before)
         elif rise < 0:
             channel.give_back(-rise)
