@@ -109,8 +109,7 @@ class Till:
     @property
     def unanswered(self) -> int:
         """What left and may be charged or not: a server that took no payment still has it, and may count it in a later fetch."""
-        at_risk = sum(max(0, signed - max(channel.outlay.charged, self._found[channel])) for channel, signed in self._signed.items())
-        return max(self._unanswered, at_risk)
+        return self._at_risk(None)
 
     @property
     def expects_price(self) -> bool:
@@ -162,6 +161,15 @@ class Till:
         if self._kept is not None:
             await self._kept.wait()
 
+    def _at_risk(self, paying: WebChannel | None) -> int:
+        """What may yet be charged beside the next payment from ``paying``, which takes in whatever was signed on that channel before."""
+        signed_elsewhere = sum(
+            max(0, signed - max(channel.outlay.charged, self._found[channel]))
+            for channel, signed in self._signed.items()
+            if channel is not paying
+        )
+        return max(self._unanswered, signed_elsewhere)
+
     # what is asked for
 
     async def _choose(self, connection: Connection, ask: Ask, required: PaymentRequired) -> tuple[WebChannel, Requirements]:
@@ -174,8 +182,8 @@ class Till:
             raise RemoteProtocolError(ErrorCode.CHANNEL_UNACCEPTABLE, "it is not paid from channels, and a transfer each would cost gas")
         check_offer(offer, wallet.deployment, wallet.key.address)
         await self._hear_price(connection)
-        self._check_amount(ask, offer)
         channel = self._best(offer)
+        self._check_amount(ask, offer, channel)
         if channel is None or not channel.covers(offer.amount):
             channel = await self._fund(offer)
         return channel, offer
@@ -207,9 +215,9 @@ class Till:
             raise self._over_budget(left)
         await self._make_room(max(0, quoted.bytes_max - tally.resumed_bytes))
 
-    def _check_amount(self, ask: Ask, offer: Requirements) -> None:
+    def _check_amount(self, ask: Ask, offer: Requirements, channel: WebChannel | None) -> None:
         """Before anything is signed for a part. Raises ``LocalProtocolError``: ``over_budget``, ``price_too_high``."""
-        if self._tally.spent_sum + self._unanswered + offer.amount > self._spend_max:
+        if self._tally.spent_sum + self._at_risk(channel) + offer.amount > self._spend_max:
             raise self._over_budget(offer.amount)
         n_bytes = _bytes_max(ask) if ask.byte_range is not None else self._tally.total_bytes
         assert self._wallet is not None
@@ -223,9 +231,9 @@ class Till:
         assert self._wallet is not None
         decimals = self._wallet.deployment.token_decimals
         asked, spent, limit = (
-            format_amount(each, decimals=decimals) for each in (amount, self._tally.spent_sum + self._unanswered, self._spend_max)
+            format_amount(each, decimals=decimals) for each in (amount, self._tally.spent_sum + self.unanswered, self._spend_max)
         )
-        detail = f"it may cost {asked} on top of {spent} spent already, and {limit} is the limit; nothing more was signed"
+        detail = f"it may cost {asked} on top of {spent} spent or signed already, and {limit} is the limit; nothing more was signed"
         return LocalProtocolError(ErrorCode.OVER_BUDGET, detail)
 
     # where the money is
@@ -272,7 +280,7 @@ class Till:
     ) -> Order | tuple[PaymentRequired, RemoteProtocolError]:
         """One request with a payment: the answer, or the 402 that it met."""
         async with channel.turn:
-            self._check_amount(ask, offer)
+            self._check_amount(ask, offer, channel)
             if not channel.covers(offer.amount):  # another fetch spent it meanwhile
                 raise self._short_of_money(channel, offer)
             is_answered = False
@@ -298,7 +306,8 @@ class Till:
     async def _sign(self, channel: WebChannel, offer: Requirements) -> Payment:
         """A payment, and with it on disk what it promises."""
         assert self._writer is not None
-        payment, records = channel.pay(offer, amount_max=self._spend_max - self._tally.spent_sum - self._unanswered, now=self._clock())
+        left = self._spend_max - self._tally.spent_sum - self._at_risk(channel)
+        payment, records = channel.pay(offer, amount_max=left, now=self._clock())
         self._unanswered += offer.amount
         self._found.setdefault(channel, channel.outlay.charged)
         self._signed[channel] = max(channel.outlay.charged + offer.amount, self._signed.get(channel, 0))

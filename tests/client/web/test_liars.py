@@ -11,7 +11,7 @@ import pytest
 import trio
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from paid_gateway import PRICE, Lies, PaidGateway, give_channel
+from paid_gateway import PRICE, RECEIVER, Lies, PaidGateway, give_channel
 from retrieval_client.config import ClientSettings
 from retrieval_client.source import Source
 from retrieval_client.unwrap import one_error
@@ -24,10 +24,10 @@ from retrieval.dag.importer import import_path
 from retrieval.deal.audit import check
 from retrieval.errors import ErrorCode, RetrievalError
 from retrieval.home import Home
-from retrieval.identity import EvmAddress
+from retrieval.identity import EvmAddress, EvmKey
 from retrieval.payment.chain import Chain
 from retrieval.payment.x402.answer import Charge
-from retrieval.payment.x402.offer import ChannelSight
+from retrieval.payment.x402.offer import ChannelSight, Requirements
 from retrieval.payment.x402.reasons import RESYNC
 from retrieval.settings import load
 from retrieval.store.blocks import MemoryBlockStore
@@ -37,6 +37,7 @@ from retrieval.units import KIB
 
 DEPOSIT = 10_000
 BUDGET = 1_000
+OTHER_RECEIVER = EvmKey.from_secret(bytes(31) + b"\x08").address
 
 
 @dataclass(frozen=True)
@@ -63,6 +64,8 @@ class Buyer:
     store: MemoryBlockStore
     source: Source
     has_channel: bool = False
+    receivers: tuple[EvmAddress, ...] = (RECEIVER,)
+    """Whom the client has a channel with."""
 
     def fetch(self, gateway: PaidGateway, *, timeout_s: float = 0.4, budget: int = BUDGET) -> Outcome:
         own_settings, _ = load(ClientSettings, self.home.config_path, {}, {})
@@ -75,7 +78,8 @@ class Buyer:
                     open_writer(wallet.journal, clock) as writer,
                 ):
                     if not self.has_channel:
-                        give_channel(wallet, gateway.offer(), DEPOSIT)
+                        for receiver in self.receivers:
+                            give_channel(wallet, gateway.offer(), DEPOSIT, receiver=receiver)
                         self.has_channel = True
                     wanted = WebWanted(source=self.source, provider=parse_gateway(url), spend_max=budget, timeout_s=timeout_s)
                     fetch = WebFetch(wallet, MemoryBlockStore(), writer, wanted, clock=clock, open_chain=_no_chain)
@@ -84,8 +88,7 @@ class Buyer:
                         await fetch.run()
                     except RetrievalError as failed:
                         error = failed
-                    [channel] = wallet.web_channels.values()
-                    outlay = channel.outlay
+                    outlay, *_ = [channel.outlay for channel in wallet.web_channels.values()]
                     spent, unanswered = fetch.tally.spent_sum, fetch.unanswered
                     return Outcome(error, spent, unanswered, outlay.charged, outlay.signed, fetch.are_receipts_verified)
             raise AssertionError
@@ -233,6 +236,22 @@ def test_a_payment_that_was_shown_as_uncounted_and_is_counted_later_is_spent_all
     assert gateway.vouchers[:2] == [2 * PRICE, PRICE + 1]
     assert outcome.signed <= PRICE + budget
     assert outcome.charged - PRICE == outcome.spent <= budget
+
+
+def test_a_gateway_of_several_receivers_is_signed_no_more_than_one_budget(buyer: Buyer) -> None:
+    """It takes no payment, and names another receiver each time it is asked."""
+    buyer.receivers = (RECEIVER, OTHER_RECEIVER)
+    named = itertools.cycle(buyer.receivers)
+
+    def another(offer: Requirements) -> Requirements:
+        receiver = next(named)
+        return replace(offer, pay_to=receiver, receiver_authorizer=receiver)
+
+    prices = itertools.chain([PRICE, PRICE, PRICE], itertools.cycle([PRICE + 1, PRICE]))  # for two channels, the offer; payment, offer, …
+    gateway = PaidGateway(buyer.store, Lies(price=lambda price: next(prices), offers=another, reason="payment_required"))
+    outcome = buyer.fetch(gateway, budget=PRICE + PRICE // 2)
+    assert outcome.code is ErrorCode.OVER_BUDGET
+    assert gateway.vouchers == [PRICE]
 
 
 @pytest.mark.parametrize(("reason", "is_proven"), [("payment_required", True), (RESYNC, False), (RESYNC, True)])
